@@ -1,0 +1,147 @@
+"""
+What the loop asks of the world, as protocols. Adapters keep them; the loop knows no product's name.
+
+Every method raises ConfigError where a person must act and TransientError where the next pass may succeed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from controller.model import Exposure, Live, Query, Recorded, Service, Unreadable, Window
+
+
+class Source(Protocol):
+    """Where KPI data come from."""
+
+    def read(self, queries: Sequence[Query], window: Window) -> Recorded:
+        """Count every query over *window*; an event stamped after `window.now` is never counted."""
+        ...
+
+
+class LiveState(Protocol):
+    """What AWS runs."""
+
+    def read(self, service: Service, exposure: Exposure, region: str | None) -> Live | Unreadable:
+        """Read the live state; trouble with AWS is an `Unreadable`, not an exception."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FileCommit:
+    """A commit of the base branch that changed one file; `time` is the committer's, `data` the file after it."""
+
+    oid: str
+    time: datetime
+    by: str
+    message: str
+    data: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class RefUpdate:
+    """Move `ref` from `old` to `new`; an oid of None means that the ref does not exist."""
+
+    ref: str
+    old: str | None
+    new: str | None
+
+
+class Repository(Protocol):
+    """The Git repository that holds the state."""
+
+    def sync(self) -> str:
+        """Fetch what is new and return the commit at the tip of the base branch."""
+        ...
+
+    def branches(self, prefix: str) -> Mapping[str, str]:
+        """Branch names of the remote that start with *prefix*, with their commits, as of the last sync."""
+        ...
+
+    def files(self, oid: str) -> Sequence[str]:
+        """Names of the files at the root of commit *oid*."""
+        ...
+
+    def read(self, oid: str, path: str) -> bytes | None:
+        """The file at *path* in commit *oid*; None where there is none."""
+        ...
+
+    def history(self, oid: str, path: str, limit: int = 200) -> Sequence[FileCommit]:
+        """First-parent commits up to *oid* that changed *path*, newest first."""
+        ...
+
+    def changed(self, base: str, head: str) -> Mapping[str, tuple[bytes | None, bytes | None]]:
+        """Files that differ between the merge base of *base* and *head*, and *head*: before and after."""
+        ...
+
+    def commit(self, parent: str, files: Mapping[str, bytes], message: str) -> str:
+        """Write a commit that is the same object for the same arguments, whoever runs it and when."""
+        ...
+
+    def push(self, updates: Sequence[RefUpdate]) -> bool:
+        """Apply all *updates* or none; False where a ref was not as expected (someone else was first)."""
+        ...
+
+
+class PrState(StrEnum):
+    OPEN = "open"
+    MERGED = "merged"
+    CLOSED = "closed"
+
+
+class CheckState(StrEnum):
+    """State of the status check `rollout/evidence` on a pull request's head."""
+
+    SUCCESS = "success"
+    PENDING = "pending"
+    FAILURE = "failure"
+
+
+@dataclass(frozen=True, slots=True)
+class PullRequest:
+    """
+    A pull request of the forge, open or ended.
+
+    `closed_by` and `closed_at` name who merged or closed it. `check` is the latest status `rollout/evidence` on `head`.
+    """
+
+    number: int
+    title: str
+    body: str
+    branch: str
+    head: str
+    base: str
+    author: str
+    state: PrState
+    created: datetime
+    closed_by: str | None = None
+    closed_at: datetime | None = None
+    merged_as: str | None = None
+    check: tuple[CheckState, str] | None = None
+    comments: tuple[str, ...] = ()
+
+
+class Forge(Protocol):
+    """Where pull requests live."""
+
+    def pull_requests(self, prefix: str) -> Sequence[PullRequest]:
+        """All pull requests, in any state, whose branch starts with *prefix*, lowest number first."""
+        ...
+
+    def open(self, *, branch: str, title: str, body: str) -> PullRequest:
+        """Open a pull request of the pushed *branch*, or return the open one that already is of it."""
+        ...
+
+    def edit(self, number: int, *, body: str) -> None: ...
+
+    def close(self, number: int) -> None: ...
+
+    def comment(self, number: int, text: str) -> None: ...
+
+    def check(self, head: str, state: CheckState, description: str) -> None:
+        """Report the status `rollout/evidence` on commit *head*."""
+        ...
