@@ -1,0 +1,364 @@
+"""
+The rule. A pure function of what is declared, what is live, the evidence, the policy and the clock.
+
+First match wins:
+
+1. a fired trigger whose action lowers the percent reverts, whatever the age of the stage;
+2. combined evidence against the KPIs beyond the risk budget reverts one stage;
+3. a fired trigger whose action is a flag flips it, unless it compares arms that are out of proportion;
+4. declared and live differ, or a deployment is in progress or failed, or live cannot be read: hold;
+5. a hold, paused intake, a veto, a person's own revert, cool-down, the flap breaker, a freeze window, or a stack
+   that must go first: hold;
+6. a required KPI missing, stale, incomplete or too small: hold;
+7. a KPI at the hold level, a fired trigger that holds, or the arms out of proportion: hold;
+8. the bake time has not passed: hold;
+9. every required KPI passes the stage's proof (from 0: the preflight passed): advance one stage; else hold.
+
+Missing data can only hold. Nothing blocks 1 and 2. `reconcile` has the effects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from controller.history import History
+from controller.model import (
+    Decision,
+    Declared,
+    Deployment,
+    Evidence,
+    Intake,
+    KpiStatus,
+    Live,
+    TriggerResult,
+    TriggerStatus,
+    Unreadable,
+    Verdict,
+    Window,
+)
+from controller.policy import Policy, Stage
+from controller.policy.schema import BelowControl, RevertTo, SetFlag
+
+CHECK_AGAIN = timedelta(minutes=5)  # the grid on which evidence is judged
+NO_EVIDENCE = (KpiStatus.MISSING, KpiStatus.STALE, KpiStatus.INCOMPLETE, KpiStatus.SMALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """
+    Everything that one decision rests on.
+
+    `policy` is the stack's own. `behind` says why the stack that must go first does not allow an advance, None where it
+    does. `vetoes` maps the percent of a proposed advance to who declined it. `last_event` is the newest event of any
+    type; `source_trouble` is why the source could not be read; `notes` are its words on records that it refused.
+    """
+
+    stack: str
+    now: datetime
+    policy: Policy
+    declared: Declared
+    live: Live | Unreadable
+    history: History
+    window: Window
+    evidence: Evidence
+    triggers: Mapping[str, TriggerResult]
+    last_event: datetime | None = None
+    source_trouble: str | None = None
+    notes: tuple[str, ...] = ()
+    behind: str | None = None
+    vetoes: Mapping[int, str] = field(default_factory=dict)
+    policy_sha256: str = ""
+    evidence_sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """One reason not to advance; `until` where time alone ends it."""
+
+    reason: str
+    until: datetime | None = None
+
+
+def decide(facts: Facts) -> Decision:
+    """Choose the next move by the rule above."""
+    percent = facts.declared.rollout.percent
+    if (revert := _revert(facts)) is not None:
+        to, reasons = revert
+        return _decision(facts, Verdict.REVERT, to, {"percent": (percent, to)}, reasons)
+    if (flip := _flip(facts)) is not None:
+        changes, reason = flip
+        return _decision(facts, Verdict.FLIP, percent, changes, [reason])
+    holds = [*_live(facts), *_people(facts), *_evidence(facts), *_bake(facts), *_proof(facts)]
+    if holds:
+        until = min((hold.until for hold in holds[:1] if hold.until), default=None)
+        return _decision(facts, Verdict.HOLD, percent, {}, [hold.reason for hold in holds], until)
+    stage = facts.policy.next_stage(percent)
+    assert stage is not None  # _proof holds at the top
+    reasons = (
+        [kpi.reason for kpi in facts.evidence.kpis.values()] if percent else ["preflight passed"]
+    )
+    return _decision(
+        facts, Verdict.ADVANCE, stage.percent, {"percent": (percent, stage.percent)}, reasons
+    )
+
+
+def current_stage(policy: Policy, percent: int) -> Stage:
+    """The rung that *percent* stands on: its own, or the next below a percent that a person chose off the ladder."""
+    return [stage for stage in policy.stages if stage.percent <= percent][-1]
+
+
+def behind(mine: Declared, policy: Policy, name: str, ahead: Facts | None) -> str | None:
+    """Why stack *name*, which must go first, does not yet allow the next stage of *mine*; None where it does."""
+    stage = policy.next_stage(mine.rollout.percent)
+    if stage is None:
+        return None
+    if ahead is None:
+        return f"{name} goes first and could not be judged"
+    theirs = ahead.declared
+    if (theirs.service.image, theirs.service.candidate_image) != (
+        mine.service.image,
+        mine.service.candidate_image,
+    ):
+        return f"{name} goes first and runs another image"
+    if theirs.rollout.percent < stage.percent:
+        return f"{name} goes first: {theirs.rollout.percent} % < {stage.percent} %"
+    trouble = [*_live(ahead)]
+    fired = [
+        name for name, result in ahead.triggers.items() if result.status is TriggerStatus.FIRED
+    ]
+    if trouble:
+        return f"{name} goes first: {trouble[0].reason}"
+    if fired or _revert(ahead):
+        return f"{name} goes first and is not healthy: {', '.join(fired) or 'evidence against its KPIs'}"
+    return None
+
+
+# ---------------------------------------------------------------- 1 to 3: what acts
+
+
+def _fired(facts: Facts) -> Iterator[tuple[str, Any, str]]:
+    for name, result in facts.triggers.items():
+        if result.status is TriggerStatus.FIRED:
+            trigger = facts.policy.triggers[name]
+            advice = f"; {trigger.advice}" if trigger.advice else ""
+            yield name, trigger.then, f"{name} fired: {result.reason}{advice}"
+
+
+def _revert(facts: Facts) -> tuple[int, list[str]] | None:
+    percent = facts.declared.rollout.percent
+    targets: dict[str, int] = {}
+    for _, action, reason in _fired(facts):
+        to = (
+            action.revert_to
+            if isinstance(action, RevertTo)
+            else 0
+            if action == "rollback"
+            else None
+        )
+        if to is not None and to < percent:
+            targets[reason] = to
+    if targets:
+        return min(targets.values()), sorted(targets, key=lambda reason: targets[reason])
+    limit = 1 / facts.policy.risk.false_revert
+    if percent > 0 and facts.evidence.e_revert >= limit:
+        worst = [
+            kpi.reason for kpi in facts.evidence.kpis.values() if kpi.status is KpiStatus.BREACH
+        ]
+        total = f"combined evidence {facts.evidence.e_revert:.3g} >= {limit:.3g}"
+        return _one_stage_down(facts, percent), [total, *worst]
+    return None
+
+
+def _one_stage_down(facts: Facts, percent: int) -> int:
+    step = facts.history.raised_to(percent)
+    if step is not None and step.before is not None:
+        return step.before.rollout.percent
+    return max(stage.percent for stage in facts.policy.stages if stage.percent < percent)
+
+
+def _flip(facts: Facts) -> tuple[dict[str, tuple[Any, Any]], str] | None:
+    flags = facts.declared.rollout.flags
+    for name, action, reason in _fired(facts):
+        if isinstance(facts.policy.triggers[name], BelowControl) and _out_of_proportion(facts):
+            continue  # the arms do not compare; rule 7 holds
+        if isinstance(action, SetFlag):
+            now = flags.get(action.set.removeprefix("flags."))
+            if now is not None and now != action.to:
+                return {action.set: (now, action.to)}, reason
+    return None
+
+
+# ---------------------------------------------------------------- 4 to 9: what holds
+
+
+def _live(facts: Facts) -> Iterator[Hold]:
+    live, declared = facts.live, facts.declared
+    if isinstance(live, Unreadable):
+        yield Hold(f"live state unknown: {live.reason}")
+        return
+    pairs = [
+        ("percent", f"{declared.rollout.percent} %", f"{live.percent} %"),
+        ("image", declared.service.image, live.image),
+        ("candidate image", declared.service.candidate_image, live.candidate_image),
+        *(
+            (f"flag {name}", value, live.flags.get(name, "absent"))
+            for name, value in declared.rollout.flags.items()
+        ),
+    ]
+    for what, want, have in pairs:
+        if want != have:
+            yield Hold(f"{what} declared {want}, live {have}: run pulumi up --stack {facts.stack}")
+    if live.deployment is not Deployment.COMPLETED:
+        yield Hold(f"deployment {live.deployment.value}: {live.detail or live.task_definition}")
+
+
+def _people(facts: Facts) -> Iterator[Hold]:
+    rollout, history, policy, now = facts.declared.rollout, facts.history, facts.policy, facts.now
+    stage = policy.next_stage(rollout.percent)
+    if rollout.hold:
+        yield Hold(f"hold in Pulumi.{facts.stack}.yaml: {rollout.hold}")
+    if rollout.intake is Intake.PAUSED:
+        yield Hold(f"intake is paused in Pulumi.{facts.stack}.yaml")
+    if stage is None:
+        return
+    if stage.percent in facts.vetoes:
+        yield Hold(facts.vetoes[stage.percent])
+    person, lowering = history.person, history.lowering
+    if person is not None and person.lowers:
+        assert person.before is not None
+        yield Hold(
+            f"{person.commit.by} reverted {person.before.rollout.percent} % to {person.after.rollout.percent} % "
+            f"({person.commit.oid[:8]}): holding until a person changes Pulumi.{facts.stack}.yaml again"
+        )
+    if lowering is not None and now < (end := lowering.commit.time + policy.cool_down):
+        yield Hold(f"cool-down after the revert until {_clock(end)}", end)
+    if history.reverts >= policy.max_reverts:
+        yield Hold(
+            f"{history.reverts} reverts >= {policy.max_reverts} since a person changed the file: a person must act"
+        )
+    if any(freeze.covers(now) for freeze in policy.freeze):
+        end = next(
+            at for at in (now + timedelta(minutes=m) for m in range(1, 8 * 1440))
+            if not any(freeze.covers(at) for freeze in policy.freeze)
+        )  # fmt: skip
+        yield Hold(f"freeze window until {_clock(end)}", end.replace(second=0, microsecond=0))
+    if facts.behind:
+        yield Hold(facts.behind)
+
+
+def _evidence(facts: Facts) -> Iterator[Hold]:
+    if facts.source_trouble:
+        yield Hold(f"no evidence: {facts.source_trouble}")
+    if facts.declared.rollout.percent == 0:
+        return  # nobody is in the pilot; the preflight asks for the events
+    required = [
+        kpi for name, kpi in facts.evidence.kpis.items() if facts.policy.kpis[name].required
+    ]
+    yield from (Hold(kpi.reason) for kpi in required if kpi.status in NO_EVIDENCE)
+    for name, kpi in facts.evidence.kpis.items():
+        if kpi.status in (KpiStatus.HOLD, KpiStatus.BREACH):
+            advice = facts.policy.kpis[name].advice
+            yield Hold(f"{kpi.reason}; {advice}" if advice else kpi.reason)
+    yield from (Hold(reason) for _, _, reason in _fired(facts))
+    if (sentence := _out_of_proportion(facts)) is not None:
+        yield Hold(sentence)
+
+
+def _out_of_proportion(facts: Facts) -> str | None:
+    arms, limit = facts.evidence.proportion, 1 / facts.policy.risk.false_revert
+    if arms is None or arms.e < limit:
+        return None
+    return (
+        f"arms out of proportion: {arms.pilot} of {arms.pilot + arms.control} users in the pilot, "
+        f"planned {arms.planned:.0%}, e-value {arms.e:.3g} >= {limit:.3g}"
+    )
+
+
+def _bake(facts: Facts) -> Iterator[Hold]:
+    stage = current_stage(facts.policy, facts.declared.rollout.percent)
+    if isinstance(facts.live, Live) and facts.now < (end := facts.window.stage + stage.bake):
+        done = facts.now - facts.window.stage
+        yield Hold(f"baking: {_length(done)} of {_length(stage.bake)}, until {_clock(end)}", end)
+
+
+def _proof(facts: Facts) -> Iterator[Hold]:
+    percent = facts.declared.rollout.percent
+    if facts.policy.next_stage(percent) is None:
+        yield Hold("the rollout is complete: 100 %")
+    elif percent == 0:
+        yield from _preflight(facts)
+    else:
+        for name, kpi in facts.evidence.kpis.items():
+            if facts.policy.kpis[name].required and kpi.status is KpiStatus.OPEN:
+                yield Hold(kpi.reason + _when(kpi.n, kpi.needed, facts))
+
+
+def _preflight(facts: Facts) -> Iterator[Hold]:
+    """What must be true before the first user enters; the rules before have seen to live state and the stack ahead."""
+    lowering, person = facts.history.lowering, facts.history.person
+    longest = max(kpi.stale for kpi in facts.policy.kpis.values())
+    if facts.last_event is None:
+        yield Hold(
+            "preflight: the source has no events yet; the control arm's must arrive before the pilot starts"
+        )
+    elif facts.now - facts.last_event > longest:
+        yield Hold(
+            f"preflight: the newest event is from {_clock(facts.last_event)}, more than {_length(longest)} ago"
+        )
+    if lowering is not None and (person is None or person.commit.time < lowering.commit.time):
+        yield Hold(
+            f"preflight: rolled back at {_clock(lowering.commit.time)}; relaunch when a person has released a new "
+            f"image or changed Pulumi.{facts.stack}.yaml"
+        )
+
+
+def _when(n: int, needed: int | None, facts: Facts) -> str:
+    """When the missing units can be there at today's traffic."""
+    age = (facts.now - facts.window.stage).total_seconds()
+    if not needed or n == 0 or age <= 0:
+        return ""
+    return (
+        f", expected {_clock(facts.now + timedelta(seconds=needed * age / n))} at today's traffic"
+    )
+
+
+# ---------------------------------------------------------------- the result
+
+
+def _decision(
+    facts: Facts,
+    verdict: Verdict,
+    to: int,
+    changes: Mapping[str, tuple[Any, Any]],
+    reasons: list[str],
+    until: datetime | None = None,
+) -> Decision:
+    return Decision(
+        stack=facts.stack,
+        verdict=verdict,
+        from_percent=facts.declared.rollout.percent,
+        to_percent=to,
+        changes=changes,
+        reasons=tuple(reasons),
+        next_check=until or facts.now + CHECK_AGAIN,
+        window=facts.window,
+        evidence=facts.evidence,
+        triggers=facts.triggers,
+        policy_sha256=facts.policy_sha256,
+        evidence_sha256=facts.evidence_sha256,
+    )
+
+
+def _clock(at: datetime) -> str:
+    return at.strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _length(span: timedelta) -> str:
+    """*span* in its two largest units: `5d 3h`, `0m`."""
+    minutes = int(span.total_seconds() // 60)
+    days, hours, rest = minutes // 1440, minutes % 1440 // 60, minutes % 60
+    parts = [f"{value}{unit}" for value, unit in ((days, "d"), (hours, "h"), (rest, "m")) if value]
+    return " ".join(parts[:2]) or "0m"
