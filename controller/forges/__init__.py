@@ -1,0 +1,3 @@
+"""
+Where commits and pull requests live: the git protocol on every forge, and one module a product.
+"""
