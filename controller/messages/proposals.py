@@ -1,0 +1,108 @@
+"""
+What a pull request of ours says of itself to the next pass: the proposal in its body, its branch and its id.
+
+What is read back is a stranger's text until it has been checked.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from controller.model import Decision, Verdict
+
+PATTERN = re.compile(r"<!-- rollout:v1 ([A-Za-z0-9+/=]+) -->")
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What a pull request of ours says of itself to the next pass; hidden in its body."""
+
+    id: str
+    stack: str
+    verdict: Verdict
+    from_percent: int
+    to_percent: int
+    changes: Mapping[str, tuple[Any, Any]]
+    base: str
+    evidence_at: datetime
+    closed_reason: str = ""
+
+
+def of(decision: Decision, *, file_commit: str, base: str) -> Proposal:
+    """
+    The proposal that *decision* makes; *file_commit* as in `ident`, *base* the commit that it was made on.
+
+    Two passes on the same state make the same proposal, and a declined one stays declined until the file changes.
+    """
+    key = ident(decision.stack, decision.verdict, decision.changes, file_commit)
+    return Proposal(
+        id=key,
+        stack=decision.stack,
+        verdict=decision.verdict,
+        from_percent=decision.from_percent,
+        to_percent=decision.to_percent,
+        changes=decision.changes,
+        base=base,
+        evidence_at=decision.window.now,
+    )
+
+
+def ident(
+    stack: str, verdict: Verdict, changes: Mapping[str, tuple[Any, Any]], file_commit: str
+) -> str:
+    """Eight hex digits of the stack, the move and *file_commit*, the last commit that changed the stack file."""
+    moves = sorted((path, str(old), str(new)) for path, (old, new) in changes.items())
+    key = json.dumps([stack, verdict, moves, file_commit])
+    return hashlib.sha256(key.encode()).hexdigest()[:8]
+
+
+def branch(proposal: Proposal) -> str:
+    return f"{prefix(proposal.stack)}{proposal.verdict}-{proposal.from_percent}-{proposal.to_percent}-{proposal.id}"
+
+
+def prefix(stack: str) -> str:
+    """What the branches of a stack's proposals start with."""
+    return f"rollout/{stack}/"
+
+
+def render(proposal: Proposal) -> str:
+    """The proposal as an HTML comment. Standard base64 has no `-`, so nothing in it can end the comment."""
+    fields = {
+        **asdict(proposal),
+        "evidence_at": proposal.evidence_at.isoformat(),
+        "changes": dict(proposal.changes),
+    }
+    data = json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
+    return f"<!-- rollout:v1 {base64.b64encode(data).decode()} -->"
+
+
+def parse(text: str) -> Proposal | None:
+    """The proposal in a pull request's body; None where there is none, or one that we did not write."""
+    found = PATTERN.search(text)
+    if not found:
+        return None
+    try:
+        fields = json.loads(base64.b64decode(found[1], validate=True))
+        proposal = Proposal(
+            id=str(fields["id"]),
+            stack=str(fields["stack"]),
+            verdict=Verdict(fields["verdict"]),
+            from_percent=int(fields["from_percent"]),
+            to_percent=int(fields["to_percent"]),
+            changes={str(path): (old, new) for path, (old, new) in fields["changes"].items()},
+            base=str(fields["base"]),
+            evidence_at=datetime.fromisoformat(fields["evidence_at"]),
+            closed_reason=str(fields["closed_reason"]),
+        )
+    except (binascii.Error, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    valid = re.fullmatch(r"[0-9a-f]{8}", proposal.id) and proposal.evidence_at.tzinfo is not None
+    return proposal if valid else None

@@ -1,0 +1,249 @@
+"""Read everything that one decision rests on, afresh. Trouble with AWS or the source becomes a reason to hold."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import lru_cache
+
+from controller import decide, evidence, stackfile, triggers
+from controller.errors import ConfigError, PilotError
+from controller.history import History
+from controller.messages import proposals, pull_request
+from controller.model import Commit, Declared, Live, Recorded, Unreadable, Verdict, Window
+from controller.policy import Policy, load
+from controller.ports import (
+    FileCommit,
+    LiveState,
+    PrState,
+    PullRequest,
+    Repository,
+    Source,
+)
+
+POLICY_FILE = "rollout.yaml"
+_STACK_FILE = re.compile(r"^Pulumi\.([A-Za-z0-9._-]+)\.yaml$")
+
+
+# Pure, and asked the same again at every pass of a long run.
+_declared = lru_cache(maxsize=1024)(stackfile.read)
+_policy = lru_cache(maxsize=8)(load)
+
+
+def stack_file(stack: str) -> str:
+    return f"Pulumi.{stack}.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """The repository at one commit: the policy, and the stacks in the order in which they go."""
+
+    tip: str
+    policy: Policy
+    policy_sha256: str
+    stacks: tuple[str, ...]
+
+
+def look(repository: Repository) -> Sight:
+    """
+    Sync and read the policy.
+
+    Raises:
+        ConfigError: the repository has no policy or no stack file, or the policy is wrong.
+    """
+    tip = repository.sync()
+    data = repository.read(tip, POLICY_FILE)
+    if data is None:
+        raise ConfigError(
+            f"{POLICY_FILE} is missing at {tip[:8]}; write one (docs/guide.md) and commit it"
+        )
+    policy = _policy(data, name=POLICY_FILE)
+    names = sorted(m[1] for name in repository.files(tip) if (m := _STACK_FILE.match(name)))
+    if not names:
+        raise ConfigError(
+            f"no Pulumi.<stack>.yaml at the root of {tip[:8]}; add one per environment"
+        )
+    return Sight(tip, policy, hashlib.sha256(data).hexdigest(), _in_order(names, policy))
+
+
+def _in_order(names: Sequence[str], policy: Policy) -> tuple[str, ...]:
+    """Stacks that others come after stand first."""
+
+    def depth(name: str) -> int:
+        ahead = policy.after(name)
+        return 0 if ahead is None else 1 + depth(ahead)
+
+    return tuple(sorted(names, key=lambda name: (depth(name), name)))
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """The adapters that observing needs; `source` makes the one of a stack from its policy."""
+
+    repository: Repository
+    live: LiveState
+    source: Callable[[str, Policy], Source]
+
+
+def observe(
+    reader: Reader,
+    sight: Sight,
+    stack: str,
+    *,
+    now: datetime,
+    pull_requests: Sequence[PullRequest] = (),
+    seen: Mapping[str, decide.Facts] | None = None,
+) -> decide.Facts:
+    """
+    The facts of *stack* at *now*.
+
+    *seen* holds the facts of the stacks that went before. *pull_requests* are those of this stack: what a person closed
+    is a veto.
+
+    Raises:
+        ConfigError, TransientError: the stack file cannot be read.
+    """
+    file, policy = stack_file(stack), sight.policy.for_stack(stack)
+    data = reader.repository.read(sight.tip, file)
+    if data is None:
+        raise ConfigError(
+            f"{file} is missing at {sight.tip[:8]}; restore it or remove the stack from {POLICY_FILE}"
+        )
+    declared = _declared(data, name=file)
+    history = past(reader.repository, sight.tip, stack)
+    live = reader.live.read(declared.service, declared.rollout.exposure, declared.region)
+    window = _window(history, live, now)
+    recorded, trouble = _recorded(reader.source, stack, policy, window)
+    facts = judge(
+        stack, policy, declared, live, history, window, recorded, policy_sha256=sight.policy_sha256
+    )
+    ahead = sight.policy.after(stack)
+    return replace(
+        facts,
+        source_trouble=trouble,
+        behind=decide.behind(declared, policy, ahead, (seen or {}).get(ahead)) if ahead else None,
+        vetoes=_vetoes(facts, pull_requests),
+    )
+
+
+def judge(
+    stack: str,
+    policy: Policy,
+    declared: Declared,
+    live: Live | Unreadable,
+    history: History,
+    window: Window,
+    recorded: Recorded,
+    *,
+    policy_sha256: str,
+) -> decide.Facts:
+    """The facts that follow from what was read; pure."""
+    percent = declared.rollout.percent
+    return decide.Facts(
+        stack=stack,
+        now=window.now,
+        policy=policy,
+        declared=declared,
+        live=live,
+        history=history,
+        window=window,
+        evidence=evidence.assess(
+            policy,
+            percent=percent,
+            stage=decide.current_stage(policy, percent),
+            recorded=recorded,
+            window=window,
+        ),
+        triggers=triggers.assess(policy, recorded=recorded, window=window),
+        last_event=recorded.last,
+        notes=recorded.notes,
+        policy_sha256=policy_sha256,
+        evidence_sha256=fingerprint(recorded),
+    )
+
+
+def past(repository: Repository, tip: str, stack: str) -> History:
+    """The history of a stack file up to *tip*, from Git alone."""
+    file = stack_file(stack)
+    return History.of([_commit(item, file) for item in repository.history(tip, file)])
+
+
+def _commit(item: FileCommit, file: str) -> Commit:
+    try:
+        declared = _declared(item.data, name=file) if item.data is not None else None
+    except ConfigError:  # a person's broken commit, mended since
+        declared = None
+    return Commit(
+        oid=item.oid,
+        time=item.time,
+        by=item.by,
+        subject=item.message.split("\n", 1)[0],
+        rollout_id=pull_request.rollout_id(item.message),
+        declared=declared,
+    )
+
+
+def _window(history: History, live: Live | Unreadable, now: datetime) -> Window:
+    """
+    What to read: from the release's epoch, or, where nothing has happened since that step, from when it is live.
+
+    Until a step is applied the users still get what was before it.
+    """
+    start = min(history.epoch or now, now)
+    if isinstance(live, Unreadable):
+        return Window(start, start, now)
+    stage = min(max(start, live.since), now)
+    return Window(stage if history.restarted else start, stage, now)
+
+
+def _recorded(
+    source: Callable[[str, Policy], Source], stack: str, policy: Policy, window: Window
+) -> tuple[Recorded, str | None]:
+    """What the source says. One that fails is a gap over the whole window, which holds; it never stops the pass."""
+    try:
+        queries = (*evidence.queries(policy), *triggers.queries(policy))
+        return source(stack, policy).read(queries, window), None
+    except PilotError as error:
+        return Recorded({}, gaps=((window.start, window.now),)), str(error)
+
+
+def _vetoes(facts: decide.Facts, pull_requests: Sequence[PullRequest]) -> dict[int, str]:
+    """Advances of this very state that a person closed unmerged: percent to sentence."""
+    stage = facts.policy.next_stage(facts.declared.rollout.percent)
+    if stage is None:
+        return {}
+    percent = facts.declared.rollout.percent
+    ident = proposals.ident(
+        facts.stack, Verdict.ADVANCE, {"percent": (percent, stage.percent)}, file_commit(facts)
+    )
+    for pr in pull_requests:
+        if (sentence := veto(pr, ident)) is not None:
+            return {stage.percent: sentence}
+    return {}
+
+
+def veto(pr: PullRequest, ident: str) -> str | None:
+    """Who declined the proposal *ident* by closing *pr*, in words; None where nobody did."""
+    proposal = proposals.parse(pr.body)
+    if (
+        pr.state is not PrState.CLOSED
+        or proposal is None
+        or proposal.id != ident
+        or proposal.closed_reason
+    ):
+        return None
+    at = f" at {pr.closed_at:%Y-%m-%d %H:%M} UTC" if pr.closed_at else ""
+    return f"{pr.closed_by or 'someone'} closed #{pr.number}{at}: declined until {stack_file(proposal.stack)} changes"
+
+
+def file_commit(facts: decide.Facts) -> str:
+    """The last commit that changed the stack file's values; what a proposal's id is of."""
+    return facts.history.steps[0].commit.oid if facts.history.steps else ""
+
+
+def fingerprint(recorded: Recorded) -> str:
+    """SHA-256 of what a source said, so that two decisions can be compared by what they rest on."""
+    return hashlib.sha256(repr(recorded).encode()).hexdigest()

@@ -1,0 +1,449 @@
+"""Stories of the loop on real Git: what pull requests and refs there are afterwards."""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from controller import observe
+from controller import reconcile as loop
+from controller.errors import ConfigError, TransientError
+from controller.messages import proposals
+from controller.model import Deployment, Unreadable, Verdict
+from controller.ports import CheckState, PrState
+from tests.world import World, verdicts
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def reached_20(tmp_path_factory: pytest.TempPathFactory) -> World:
+    world = World(tmp_path_factory.mktemp("at-20"))
+    world.reach(20)
+    world.save()
+    return world
+
+
+@pytest.fixture
+def at_20(reached_20: World, tmp_path: Path) -> World:
+    """Prod at 20 %, live for a day, staging at 100 %."""
+    shutil.copytree(reached_20.folder, tmp_path, dirs_exist_ok=True)
+    return World.reopened(tmp_path)
+
+
+def test_a_healthy_pilot_goes_to_100_by_merged_pull_requests(world: World) -> None:
+    """Nothing but pull requests moves the percent, and staging goes first."""
+    world.reach(100)
+
+    merged = [pr.title for pr in world.pulls("prod", PrState.MERGED)]
+    assert merged == [
+        "rollout(prod): 0% -> 10%",
+        "rollout(prod): 10% -> 20%",
+        "rollout(prod): 20% -> 50%",
+        "rollout(prod): 50% -> 100%",
+    ]
+    assert world.pulls("prod", PrState.CLOSED, PrState.OPEN) == []
+    assert world.percent("staging") == 100
+    assert [step.after.rollout.percent for step in observe.past(world.git, world.git.sync(), "prod").steps] == [
+        100, 50, 20, 10, 0,
+    ]  # fmt: skip
+
+
+def test_prod_waits_until_staging_is_ahead(world: World) -> None:
+    """The first pass proposes staging only, and says so."""
+    outcomes = world.reconcile()
+
+    assert verdicts(outcomes) == {"staging": Verdict.ADVANCE, "prod": Verdict.HOLD}
+    assert outcomes["prod"].decision is not None
+    assert outcomes["prod"].decision.reasons == ("staging goes first: 0 % < 10 %",)
+    assert world.open("prod") == []
+
+
+def test_a_pass_without_news_writes_nothing(at_20: World) -> None:
+    """Neither while holding nor with a proposal open does a second pass touch a ref."""
+    at_20.reconcile()
+    before = at_20.refs()
+    at_20.wait(minutes=5)
+    assert at_20.reconcile()["prod"].actions == ()
+    assert at_20.refs() == before
+
+    at_20.wait(days=5)
+    at_20.reconcile()
+    assert len(at_20.open("prod")) == 1
+    before = at_20.refs()
+    at_20.wait(minutes=5)
+    at_20.reconcile()
+    assert at_20.refs() == before
+
+
+def test_a_dry_run_says_what_it_would_do_and_writes_nothing(world: World) -> None:
+    """The same decision, no effect."""
+    before = world.refs()
+
+    outcomes = world.reconcile(dry_run=True)
+
+    assert outcomes["staging"].actions == ("would have opened rollout(staging): 0% -> 10%",)
+    assert world.refs() == before
+
+
+def test_a_revert_restores_the_bytes_before_the_advance(at_20: World) -> None:
+    """Down to the last byte of the stack file, where the advance changed nothing else."""
+    before = at_20.run("git", "show", "main^:Pulumi.prod.yaml", cwd=at_20.remote)
+    at_20.sources["prod"].bad = {"mic_grant": 0.6, "activation": 0.95}
+
+    outcome = at_20.reconcile()["prod"]
+    assert outcome.pull_request is not None
+    at_20.merge(outcome.pull_request)
+
+    assert at_20.file("prod").decode() == before
+    assert at_20.pulls("prod")[-1].title == "rollout(prod): 20% -> 10% (revert)"
+
+
+def test_a_rollback_trigger_goes_to_0_and_overtakes_an_open_advance(at_20: World) -> None:
+    """The advance is closed with the reason, its branch is gone, the revert is open and may be merged."""
+    at_20.wait(days=5)
+    at_20.reconcile()
+    (advance,) = at_20.open("prod")
+    at_20.sources["prod"].bad = {"trigger:legal_defect": 1.0}
+
+    at_20.reconcile()
+
+    (revert,) = at_20.open("prod")
+    assert revert.title == "rollout(prod): 20% -> 0% (revert)"
+    assert revert.check is not None
+    assert revert.check[0] is CheckState.SUCCESS
+    closed = next(pr for pr in at_20.pulls("prod") if pr.number == advance.number)
+    assert closed.state is PrState.CLOSED
+    marker = proposals.parse(closed.body)
+    assert marker is not None
+    assert marker.closed_reason.startswith("overtaken by a revert: legal_defect fired")
+    assert advance.branch not in at_20.git.branches("")
+
+
+def test_yesterdays_proposal_does_not_merge_todays_bad_news(at_20: World) -> None:
+    """The check of an open advance fails as soon as the evidence no longer carries it, and recovers with it."""
+    at_20.wait(days=5)
+    at_20.reconcile()
+    (pr,) = at_20.open("prod")
+    at_20.sources["prod"].silent = True
+    at_20.wait(minutes=5)
+    at_20.reconcile()
+
+    with pytest.raises(ConfigError, match="rollout/evidence is failure"):
+        at_20.merge(pr.number)
+
+    at_20.sources["prod"].silent = False
+    at_20.wait(minutes=5)
+    at_20.reconcile()
+    at_20.merge(pr.number)
+    assert at_20.percent("prod") == 50
+
+
+def test_a_proposal_whose_evidence_aged_out_is_closed_and_not_taken_for_a_veto(
+    at_20: World,
+) -> None:
+    """Held for over a day, it is closed with the reason; when the evidence is back, a new one comes."""
+    at_20.wait(days=5)
+    at_20.reconcile()
+    (old,) = at_20.open("prod")
+    at_20.sources["prod"].silent = True
+    at_20.wait(hours=25)
+    at_20.reconcile()
+    assert at_20.open("prod") == []
+
+    at_20.sources["prod"].silent = False
+    at_20.wait(minutes=5)
+    at_20.reconcile()
+
+    (new,) = at_20.open("prod")
+    assert new.number > old.number
+    assert new.title == old.title
+
+
+def test_closing_a_pull_request_is_a_veto_until_the_file_changes(at_20: World) -> None:
+    """The controller names who closed it and does not ask again; a commit to the stack file lifts it."""
+    at_20.wait(days=5)
+    at_20.reconcile()
+    (pr,) = at_20.open("prod")
+    at_20.forge.close_by_person(pr.number, "Bo", at_20.now)
+    at_20.wait(days=1)
+
+    outcome = at_20.reconcile()["prod"]
+
+    assert outcome.decision is not None
+    assert outcome.decision.reasons[0].startswith(f"Bo closed #{pr.number} at ")
+    assert at_20.open("prod") == []
+
+    at_20.edit("Pulumi.prod.yaml", "    exposure:", "    # we talked\n    exposure:")
+    at_20.reconcile()
+    assert [pr.title for pr in at_20.open("prod")] == ["rollout(prod): 20% -> 50%"]
+
+
+def test_a_declined_revert_is_said_and_not_repeated(at_20: World) -> None:
+    """A person may decline even a revert; every pass says so."""
+    at_20.sources["prod"].bad = {"trigger:legal_defect": 1.0}
+    at_20.reconcile()
+    (pr,) = at_20.open("prod")
+    at_20.forge.close_by_person(pr.number, "Bo", at_20.now)
+
+    outcome = at_20.reconcile()["prod"]
+
+    assert outcome.decision is not None
+    assert outcome.decision.verdict is Verdict.REVERT
+    assert outcome.actions[0].startswith(f"Bo closed #{pr.number}")
+    assert at_20.open("prod") == []
+
+
+def test_a_branch_that_a_person_edited_is_left_alone(at_20: World) -> None:
+    """One comment, no push, no close; a revert still goes its own way beside it."""
+    at_20.wait(days=5)
+    at_20.reconcile()
+    (pr,) = at_20.open("prod")
+    edited = at_20.edit("Pulumi.prod.yaml", "percent: 50", "percent: 30", branch=pr.branch)
+    at_20.reconcile()
+    at_20.reconcile()
+
+    (same,) = at_20.open("prod")
+    assert (same.number, same.head, len(same.comments)) == (pr.number, edited, 1)
+
+    at_20.sources["prod"].bad = {"trigger:legal_defect": 1.0}
+    at_20.reconcile()
+    assert [item.title for item in at_20.open("prod")][1:] == ["rollout(prod): 20% -> 0% (revert)"]
+    assert at_20.open("prod")[0].head == edited
+
+
+def test_a_comment_of_a_person_on_the_branch_makes_it_theirs_too(at_20: World) -> None:
+    """Judged by bytes, not by values."""
+    at_20.wait(days=5)
+    at_20.reconcile()
+    (pr,) = at_20.open("prod")
+    at_20.edit("Pulumi.prod.yaml", "    exposure:", "    # mine\n    exposure:", branch=pr.branch)
+
+    at_20.reconcile()
+
+    assert len(at_20.open("prod")[0].comments) == 1
+
+
+def test_a_foreign_pull_request_is_not_ours(at_20: World) -> None:
+    """A branch of our name without our marker is neither adopted nor closed."""
+    at_20.edit("Pulumi.prod.yaml", "percent: 20", "percent: 30", branch="main")
+    tip = at_20.git.sync()
+    at_20.run(
+        "git",
+        "push",
+        "-q",
+        str(at_20.remote),
+        f"{tip}:refs/heads/rollout/prod/mine",
+        cwd=at_20.remote,
+    )
+    at_20.git.sync()
+    foreign = at_20.forge.open(
+        branch="rollout/prod/mine", title="mine", body="by hand <!-- rollout:v1 e30= -->"
+    )
+
+    at_20.reconcile()
+
+    assert [pr.number for pr in at_20.open("prod")] == [foreign.number]
+    assert at_20.open("prod")[0].body == foreign.body
+
+
+def test_a_persons_git_revert_is_the_last_word(at_20: World) -> None:
+    """No new proposal until a person changes the file again."""
+    at_20.run("git", "fetch", "-q", str(at_20.remote), "main")
+    at_20.run("git", "checkout", "-q", "-B", "work", "FETCH_HEAD")
+    at_20.run("git", "revert", "--no-edit", "HEAD")
+    at_20.run("git", "push", "-q", str(at_20.remote), "work:main")
+    at_20.up("prod")
+    at_20.wait(days=20)
+
+    outcome = at_20.reconcile()["prod"]
+
+    assert at_20.percent("prod") == 10
+    assert at_20.open("prod") == []
+    assert outcome.decision is not None
+    assert outcome.decision.reasons[0].startswith("Ana reverted 20 % to 10 %")
+
+
+def test_the_undo_command_of_a_merged_pull_request_works(at_20: World) -> None:
+    """The command in the body, run literally, restores the file."""
+    pr = at_20.pulls("prod", PrState.MERGED)[-1]
+    command = next(line for line in pr.body.splitlines() if line.startswith("git revert"))
+    before = at_20.run("git", "show", "main^:Pulumi.prod.yaml", cwd=at_20.remote)
+    at_20.run("git", "clone", "-q", str(at_20.remote), str(at_20.folder / "clone"))
+
+    at_20.run("sh", "-ec", command, cwd=at_20.folder / "clone")
+
+    assert (at_20.folder / "clone" / "Pulumi.prod.yaml").read_text() == before
+
+
+def test_not_applied_holds_and_says_what_to_run(at_20: World) -> None:
+    """Declared and live differ."""
+    at_20.wait(days=5)
+    at_20.reconcile()
+    at_20.merge(at_20.open("prod")[0].number)
+    at_20.wait(days=10)
+
+    outcome = at_20.reconcile()["prod"]
+
+    assert outcome.decision is not None
+    assert (
+        outcome.decision.reasons[0]
+        == "percent declared 50 %, live 20 %: run pulumi up --stack prod"
+    )
+    assert at_20.open("prod") == []
+
+
+@pytest.mark.parametrize("trouble", [TransientError("503"), ConfigError("401")])
+def test_a_source_that_fails_holds_with_its_words(
+    at_20: World, trouble: TransientError | ConfigError
+) -> None:
+    """No evidence is a reason to hold, not an error of the pass."""
+    at_20.wait(days=5)
+    at_20.sources["prod"].down = trouble
+
+    outcome = at_20.reconcile()["prod"]
+
+    assert outcome.error is None
+    assert outcome.decision is not None
+    assert outcome.decision.reasons[0] == f"no evidence: {trouble}"
+
+
+def test_aws_that_cannot_be_read_holds_and_another_stack_goes_on(world: World) -> None:
+    """A missing permission in prod does not keep staging from advancing."""
+    world.live.broken["ontogra-cluster"] = Unreadable("ecs:DescribeServices: AccessDenied")
+
+    outcomes = world.reconcile()
+
+    assert outcomes["prod"].decision is not None
+    assert (
+        outcomes["prod"].decision.reasons[0]
+        == "live state unknown: ecs:DescribeServices: AccessDenied"
+    )
+    assert len(world.open("staging")) == 1
+
+
+def test_a_broken_stack_file_does_not_stop_the_other_stack(at_20: World) -> None:
+    """The error is the stack's own outcome, and the exit code asks for a person."""
+    at_20.edit("Pulumi.staging.yaml", "percent: 100", "percent: ninety")
+    at_20.sources["prod"].bad = {"trigger:legal_defect": 1.0}
+
+    outcomes = at_20.reconcile()
+
+    assert isinstance(outcomes["staging"].error, ConfigError)
+    assert "Pulumi.staging.yaml:" in str(outcomes["staging"].error)
+    assert [pr.title for pr in at_20.open("prod")] == ["rollout(prod): 20% -> 0% (revert)"]
+    assert loop.exit_code(list(outcomes.values())) == 2
+
+
+def test_a_failed_deployment_holds(at_20: World) -> None:
+    """The circuit breaker's word counts."""
+    at_20.wait(days=5)
+    service = at_20.live.applied["ontogra-cluster"]
+    at_20.live.applied["ontogra-cluster"] = replace(
+        service, deployment=Deployment.FAILED, detail="breaker"
+    )
+
+    outcome = at_20.reconcile()["prod"]
+
+    assert outcome.decision is not None
+    assert outcome.decision.reasons[0] == "deployment failed: breaker"
+
+
+def test_an_unknown_stack_is_refused_with_those_that_exist(world: World) -> None:
+    """A misspelt --stack must not silently do nothing."""
+    with pytest.raises(ConfigError, match=r"no Pulumi.prd.yaml; stacks here: staging, prod"):
+        world.reconcile(stacks=("prd",))
+
+
+@pytest.mark.parametrize(
+    ("errors", "code"),
+    [
+        ([], 0),
+        ([TransientError("x")], 75),
+        ([TransientError("x"), ConfigError("y")], 2),
+        ([ValueError("z")], 2),
+    ],
+)
+def test_exit_codes(errors: list[Exception], code: int) -> None:
+    """A person's part outweighs a retry."""
+    assert (
+        loop.exit_code([loop.Outcome("a", error=error) for error in errors] + [loop.Outcome("b")])
+        == code
+    )
+
+
+# ---------------------------------------------------------------- races and crashes
+
+
+def _one_pass(folder: str, minutes: int, barrier: object) -> None:
+    world = World.reopened(Path(folder))
+    world.wait(minutes=minutes)
+    barrier.wait()  # type: ignore[attr-defined]
+    world.reconcile()
+
+
+@pytest.mark.parametrize("apart", [0, 1])
+def test_two_passes_at_once_leave_one_pull_request(at_20: World, apart: int) -> None:
+    """At the same instant or a minute apart: one branch, one open pull request."""
+    at_20.wait(days=5)
+    at_20.save()
+    context = multiprocessing.get_context("spawn")
+    with context.Manager() as manager:
+        barrier = manager.Barrier(2)
+        racers = [
+            context.Process(target=_one_pass, args=(str(at_20.folder), index * apart, barrier))
+            for index in range(2)
+        ]
+        for racer in racers:
+            racer.start()
+        for racer in racers:
+            racer.join()
+
+    assert len(at_20.pulls("prod", PrState.OPEN)) == 1
+    assert len(at_20.git.branches("rollout/prod/")) == 1
+
+
+class KilledError(Exception):
+    """The process died here."""
+
+
+def test_a_pass_killed_after_any_push_and_run_again_ends_the_same(
+    at_20: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever write was the last, the next pass leaves one pull request on the same commit."""
+    at_20.wait(days=5)
+    state = at_20.folder / "copy.git"
+    at_20.run("cp", "-r", str(at_20.remote), str(state))
+    at_20.save()
+    ends = set()
+    for writes in range(5):
+        at_20.run("rm", "-rf", str(at_20.remote))
+        at_20.run("cp", "-r", str(state), str(at_20.remote))
+        world = World.reopened(at_20.folder)
+        left = [writes]
+        push = world.git.push
+
+        def dying(updates: object, push: object = push, left: list[int] = left) -> bool:
+            if left[0] == 0:
+                raise KilledError
+            left[0] -= 1
+            return push(updates)  # type: ignore[operator, no-any-return]
+
+        monkeypatch.setattr(world.git, "push", dying)
+        outcome = world.reconcile()["prod"]
+        again = World.reopened(at_20.folder)
+        again.reconcile()
+
+        assert isinstance(outcome.error, KilledError) == (
+            writes < 3
+        )  # the branch, the pull request, the check
+        assert len(again.open("prod")) == 1
+        ends.add(again.refs())
+    assert len(ends) == 1
