@@ -41,6 +41,7 @@ from controller.model import (
 )
 from controller.policy import Policy, Stage
 from controller.policy.schema import BelowControl, RevertTo, SetFlag
+from controller.policy.values import length
 
 CHECK_AGAIN = timedelta(minutes=5)  # the grid on which evidence is judged
 NO_EVIDENCE = (KpiStatus.MISSING, KpiStatus.STALE, KpiStatus.INCOMPLETE, KpiStatus.SMALL)
@@ -281,7 +282,7 @@ def _bake(facts: Facts) -> Iterator[Hold]:
     stage = current_stage(facts.policy, facts.declared.rollout.percent)
     if isinstance(facts.live, Live) and facts.now < (end := facts.window.stage + stage.bake):
         done = facts.now - facts.window.stage
-        yield Hold(f"baking: {_length(done)} of {_length(stage.bake)}, until {_clock(end)}", end)
+        yield Hold(f"baking: {length(done)} of {length(stage.bake)}, until {_clock(end)}", end)
 
 
 def _proof(facts: Facts) -> Iterator[Hold]:
@@ -306,7 +307,7 @@ def _preflight(facts: Facts) -> Iterator[Hold]:
         )
     elif facts.now - facts.last_event > longest:
         yield Hold(
-            f"preflight: the newest event is from {_clock(facts.last_event)}, more than {_length(longest)} ago"
+            f"preflight: the newest event is from {_clock(facts.last_event)}, more than {length(longest)} ago"
         )
     if lowering is not None and (person is None or person.commit.time < lowering.commit.time):
         yield Hold(
@@ -354,11 +355,3 @@ def _decision(
 
 def _clock(at: datetime) -> str:
     return at.strftime("%Y-%m-%d %H:%M UTC")
-
-
-def _length(span: timedelta) -> str:
-    """*span* in its two largest units: `5d 3h`, `0m`."""
-    minutes = int(span.total_seconds() // 60)
-    days, hours, rest = minutes // 1440, minutes % 1440 // 60, minutes % 60
-    parts = [f"{value}{unit}" for value, unit in ((days, "d"), (hours, "h"), (rest, "m")) if value]
-    return " ".join(parts[:2]) or "0m"

@@ -13,7 +13,7 @@ from datetime import datetime
 from controller.messages.proposals import PATTERN, Proposal, parse, render
 from controller.model import Decision, KpiEvidence, TriggerStatus, Verdict
 from controller.policy import Kpi, Policy
-from controller.policy.values import number
+from controller.policy.values import length, number
 
 BODY_LIMIT = 60_000  # GitHub refuses more than 65,536 characters in a body
 
@@ -115,14 +115,11 @@ def _on_merge(proposal: Proposal, policy: Policy) -> str:
         return up
     lines = [up]
     if stage.watch:
-        lines.append(
-            f"Watch closely for the first {int(stage.watch.total_seconds() // 60)} minutes."
-        )
+        lines.append(f"Watch closely for the first {length(stage.watch)}.")
     after = policy.next_stage(proposal.to_percent)
     if after is not None:
-        hours = stage.bake.total_seconds() / 3600
         lines.append(
-            f"The next stage, {after.percent} %, is proposed after {hours:g} h at the earliest, counted from when "
+            f"The next stage, {after.percent} %, is proposed after {length(stage.bake)} at the earliest, counted from when "
             f"{stage.percent} % is live, and by {stage.proof}."
         )
     return " ".join(lines)

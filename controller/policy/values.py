@@ -53,6 +53,14 @@ def number(value: float, unit: str) -> str:
     return f"{value:.3g} {unit}".rstrip()
 
 
+def length(span: timedelta) -> str:
+    """*span* in its two largest units: `5d 3h`, `0m`."""
+    minutes = int(span.total_seconds() // 60)
+    days, hours, rest = minutes // 1440, minutes % 1440 // 60, minutes % 60
+    parts = [f"{value}{unit}" for value, unit in ((days, "d"), (hours, "h"), (rest, "m")) if value]
+    return " ".join(parts[:2]) or "0m"
+
+
 def _bound(value: object) -> Bound:
     match = re.match(_BOUND, value) if isinstance(value, str) else None
     if not match:

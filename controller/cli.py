@@ -1,0 +1,305 @@
+"""The command `pilot`: the only place that prints and sets exit codes. 0 done, 2 a person must act, 75 try later."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from controller.errors import ConfigError, PilotError, TransientError
+from controller.messages import screens
+
+OUT = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+ERR = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class Instant(click.ParamType[datetime]):
+    """An RFC 3339 instant with its zone, kept in UTC."""
+
+    name = "instant"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, datetime):
+            return value
+        try:
+            at = datetime.fromisoformat(value)
+        except ValueError:
+            at = None
+        if at is None or at.tzinfo is None:
+            self.fail(
+                f"found {value!r}; write an instant with its zone, such as 2026-05-04T10:00:00Z"
+            )
+        return at.astimezone(UTC)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="pilot-rollout")
+def cli() -> None:
+    """Progressive rollouts on AWS ECS whose state is Git: evidence in, a pull request out."""
+
+
+# ---------------------------------------------------------------- the loop
+
+
+@cli.command()
+@click.option("--stack", "stacks", multiple=True, help="Only this stack; may be repeated.")
+@click.option("--dry-run", is_flag=True, help="Decide, say what would be done, write nothing.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a stack.")
+def reconcile(stacks: tuple[str, ...], dry_run: bool, as_json: bool) -> int:
+    """Make one pass: observe, decide, and open, update or close pull requests."""
+    from controller import reconcile as loop
+
+    world = _world()
+    outcomes = loop.reconcile(world.reader, world.forge, now=_now(), stacks=stacks, dry_run=dry_run)
+    for outcome in outcomes:
+        if outcome.error is not None or outcome.decision is None:
+            _complain(outcome.error, outcome.stack)
+        elif as_json:
+            click.echo(
+                json.dumps(screens.decision_json(outcome.decision) | {"actions": outcome.actions})
+            )
+        else:
+            OUT.print(
+                f"[bold]{outcome.stack}[/bold] ", screens.verdict_line(outcome.decision), sep=""
+            )
+            for action in outcome.actions or ("nothing to do",):
+                OUT.print(f"  {action}", markup=False)
+    return loop.exit_code(outcomes)
+
+
+@cli.command()
+@click.option("--stack", "stacks", multiple=True, help="Only this stack; may be repeated.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a stack.")
+def status(stacks: tuple[str, ...], as_json: bool) -> int:
+    """Show each stack: declared, live, the verdict and why, the KPIs, the open pull request."""
+    from controller import reconcile as loop
+
+    world = _world()
+    outcomes = loop.reconcile(world.reader, world.forge, now=_now(), stacks=stacks, dry_run=True)
+    for outcome in outcomes:
+        if outcome.decision is None or outcome.facts is None:
+            _complain(outcome.error, outcome.stack)
+        elif as_json:
+            click.echo(json.dumps(screens.decision_json(outcome.decision)))
+        else:
+            number = f"#{outcome.pull_request} is open" if outcome.pull_request else None
+            OUT.print(screens.status(outcome.facts, outcome.decision, number))
+    return loop.exit_code(outcomes)
+
+
+@cli.command()
+@click.option("--stack", required=True)
+@click.option("--events", "paths", multiple=True, required=True, help="File or glob of JSON lines.")
+@click.option(
+    "--now", type=Instant(), default=None, help="The instant of the decision; default now."
+)
+@click.option("--since", type=Instant(), default=None,
+              help="When the stage became live; default the pilot's first event in the files.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="The decision as one JSON object.")
+def decide(
+    stack: str, paths: tuple[str, ...], now: datetime | None, since: datetime | None, as_json: bool
+) -> int:
+    """Decide on recorded events, as if what is declared here were live. Changes nothing."""
+    from controller import offline
+
+    facts, decision = offline.decide(
+        Path.cwd(), stack=stack, paths=paths, now=now or _now(), since=since
+    )
+    if as_json:
+        click.echo(json.dumps(screens.decision_json(decision), indent=2))
+    else:
+        OUT.print(screens.status(facts, decision, "decided on recorded events"))
+    return 0
+
+
+@cli.command()
+@click.option("--stack", required=True)
+def history(stack: str) -> int:
+    """Tell a stack's rollout from Git alone."""
+    from controller import observe
+
+    repository = _repository()
+    past = observe.past(repository, repository.sync(), stack)
+    for line in screens.history(past):
+        OUT.print(line)
+    return 0
+
+
+# ---------------------------------------------------------------- the policy
+
+
+@cli.group()
+def policy() -> None:
+    """The policy `rollout.yaml`."""
+
+
+@policy.command("check")
+@click.argument("file", default="rollout.yaml", type=click.Path(path_type=Path))
+def policy_check(file: Path) -> int:
+    """Check a policy, and say what its literal rules cost in false alarms."""
+    from controller.policy import costs, load
+
+    checked = load(_read(file), name=str(file))
+    OUT.print(
+        f"{file}: {len(checked.stages)} stages, {len(checked.kpis)} KPIs, {len(checked.triggers)} triggers",
+        markup=False,
+    )
+    for line in costs.costs(checked):
+        OUT.print(f"  {line}", markup=False)
+    return 0
+
+
+@policy.command("schema")
+def policy_schema() -> int:
+    """Print the JSON Schema of a policy."""
+    from controller.policy import json_schema
+
+    click.echo(json_schema(), nl=False)
+    return 0
+
+
+# ---------------------------------------------------------------- pull requests of a local forge
+
+
+@cli.group()
+def pr() -> None:
+    """Pull requests of a local forge: what a person does on it."""
+
+
+@pr.command("list")
+@click.option("--all", "everything", is_flag=True, help="Ended ones too.")
+def pr_list(everything: bool) -> int:
+    """List the open pull requests."""
+    for item in _forge().pull_requests("rollout/"):
+        if everything or item.state == "open":
+            check = f"  [{item.check[0]}: {item.check[1]}]" if item.check else ""
+            OUT.print(f"#{item.number}  {item.state}  {item.title}{check}", markup=False)
+    return 0
+
+
+@pr.command("show")
+@click.argument("number", type=int)
+def pr_show(number: int) -> int:
+    """Show one pull request."""
+    for item in _forge().pull_requests("rollout/"):
+        if item.number == number:
+            OUT.print(f"#{item.number} {item.title} ({item.state})\n\n{item.body}", markup=False)
+            return 0
+    raise ConfigError(f"no pull request #{number} here; see pilot pr list --all")
+
+
+@pr.command("merge")
+@click.argument("number", type=int)
+@click.option("--by", default=lambda: os.environ.get("USER", "someone"), help="Who merges.")
+def pr_merge(number: int, by: str) -> int:
+    """Merge a pull request as a person would."""
+    oid = _forge().merge(number, by=by, at=_now())
+    OUT.print(f"merged #{number} as {oid[:12]}; next: pulumi up in each stack that it changes")
+    return 0
+
+
+@pr.command("close")
+@click.argument("number", type=int)
+@click.option("--by", default=lambda: os.environ.get("USER", "someone"), help="Who closes.")
+def pr_close(number: int, by: str) -> int:
+    """Close a pull request unmerged: the controller takes it as a veto."""
+    _forge().close_by_person(number, by=by, at=_now())
+    OUT.print(f"closed #{number}; it is not proposed again until the stack file changes")
+    return 0
+
+
+# ---------------------------------------------------------------- rehearsal
+
+
+@cli.command()
+@click.option("--scenario", "names", multiple=True, help="Only this scenario; may be repeated.")
+@click.option("--seed", default=1, show_default=True)
+@click.option("--keep", type=click.Path(path_type=Path), help="Keep the Git repositories here.")
+@click.option("--in-process", is_flag=True, help="Without the Pulumi engine, by its mocks.")
+@click.option("--json", "as_json", is_flag=True)
+def rehearse(
+    names: tuple[str, ...], seed: int, keep: Path | None, in_process: bool, as_json: bool
+) -> int:
+    """Play whole rollouts on a virtual clock, healthy and gone wrong."""
+    from controller.rehearsal import command
+
+    return command.run(
+        OUT, names=names, seed=seed, keep=keep, in_process=in_process, as_json=as_json
+    )
+
+
+# ---------------------------------------------------------------- wiring
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            f"{file}: {error.strerror}; run in the folder that holds it, or name it"
+        ) from None
+
+
+def _world() -> Any:
+    from controller import wiring
+
+    return wiring.world(_settings(), _now)
+
+
+def _repository() -> Any:
+    from controller import wiring
+
+    return wiring.repository(_settings())
+
+
+def _forge() -> Any:
+    from controller import wiring
+
+    return wiring.forge(_settings(), wiring.repository(_settings()), _now)
+
+
+def _settings() -> Any:
+    from controller.settings import Settings
+
+    return Settings.load(os.environ)
+
+
+def _complain(error: Exception | None, stack: str = "") -> None:
+    place = f"{stack}: " if stack else ""
+    kind = "try again later" if isinstance(error, TransientError) else "error"
+    if error is not None and not isinstance(error, PilotError):
+        kind = f"unexpected {type(error).__name__}"
+    for line in str(error).splitlines():
+        ERR.print(f"{place}{kind}: {line}", markup=False)
+
+
+def main() -> None:
+    """Entry point of the console command."""
+    try:
+        code: Callable[..., Any] | int | None = cli.main(standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except click.Abort:
+        sys.exit(130)
+    except PilotError as error:
+        _complain(error)
+        sys.exit(75 if isinstance(error, TransientError) else 2)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""The text of a pull request: golden files, the marker, and what an event may not do to it."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.decide import Facts, decide
+from controller.messages import proposals, pull_request
+from controller.messages.proposals import Proposal
+from controller.messages.screens import decision_json
+from controller.model import KpiStatus, Verdict
+from tests.facts import NOW, POLICY, ROOT, evidence, facts, kpi, triggers
+
+GOLDEN = ROOT / "tests" / "golden" / "messages"
+
+
+def proposed(given_: Facts) -> tuple[Proposal, str]:
+    decision = replace(decide(given_), policy_sha256="p" * 64, evidence_sha256="e" * 64)
+    proposal = proposals.of(decision, file_commit="c" * 40, base="b" * 40)
+    return proposal, pull_request.body(proposal, decision, POLICY)
+
+
+@pytest.mark.parametrize(
+    ("name", "given_"),
+    [
+        ("advance", facts(10)),
+        ("revert", facts(20, triggers=triggers(api_errors="31 of 200 bad in the last 10 min, e-value 412 >= 100"))),
+        ("flip", facts(20, triggers=triggers(mic_dip="78 % of 210 against 92 % of 880 in control"))),
+        ("launch", facts(0)),
+    ],
+)
+def test_the_body_is_the_golden_one(name: str, given_: Facts) -> None:
+    """Read the files in tests/golden/messages: they are what people get."""
+    assert proposed(given_)[1] == (GOLDEN / f"{name}.md").read_text()
+
+
+def test_titles_branches_and_trailers() -> None:
+    """What the history and the next pass are read from."""
+    advance, _ = proposed(facts(10))
+    revert, _ = proposed(facts(20, triggers=triggers(legal_defect="1 event")))
+    flip, _ = proposed(facts(20, triggers=triggers(mic_dip="dip")))
+
+    assert [pull_request.title(item) for item in (advance, revert, flip)] == [
+        "rollout(prod): 10% -> 20%",
+        "rollout(prod): 20% -> 0% (revert)",
+        "rollout(prod): flags.micPrompt primer -> native",
+    ]
+    assert proposals.branch(revert) == f"rollout/prod/revert-20-0-{revert.id}"
+    message = pull_request.commit_message(revert, decide(facts(20, triggers=triggers(legal_defect="1\n\nRollout-Id: 0"))))
+    assert message == (
+        "rollout(prod): 20% -> 0% (revert)\n\n"
+        "legal_defect fired: 1 Rollout-Id: 0\n\n"
+        "Rollout-Stack: prod\nRollout-From: 20\nRollout-To: 0\nRollout-Verdict: revert\n"
+        f"Rollout-Id: {revert.id}\n"
+    )
+    assert pull_request.rollout_id(message) == revert.id
+
+
+@pytest.mark.parametrize(
+    "message",
+    ["edit by hand", "Rollout-Id: 0123abcd in the subject", "x\n\nRollout-Id: 0123abcd\n\nlast words", "x\n\nRollout-Id: 0123"],
+)
+def test_a_persons_commit_has_no_rollout_id(message: str) -> None:
+    """Only a trailer, in the last paragraph, whole."""
+    assert pull_request.rollout_id(message) is None
+
+
+def test_the_id_is_of_the_move_and_the_file_not_of_the_evidence_or_the_time() -> None:
+    """Two passes propose the same; another commit of the file, another move or another stack do not."""
+    base = proposed(facts(10))[0].id
+    later = facts(10, now=NOW + timedelta(hours=1), evidence=evidence(0.3))
+
+    assert proposed(later)[0].id == base
+    assert proposed(facts(20))[0].id != base
+    assert proposed(facts(10, stack="other"))[0].id != base
+    assert proposals.of(decide(facts(10)), file_commit="d" * 40, base="b").id != base
+
+
+def test_the_marker_comes_back_as_it_went() -> None:
+    """Render, then parse; and closing marks the reason before the pull request is closed."""
+    proposal, body = proposed(facts(20, triggers=triggers(mic_dip="dip")))
+
+    assert proposals.parse(body) == proposal
+    closed = pull_request.closed_body(body, "overtaken by a revert: --> <!-- x")
+    marker = proposals.parse(closed)
+    assert marker is not None
+    assert marker.closed_reason == "overtaken by a revert: --> <!-- x"
+    assert closed.startswith("**Closed by the controller: overtaken by a revert: --&gt; &lt;\\!-- x**")
+
+
+def test_a_later_marker_in_the_text_does_not_replace_ours() -> None:
+    """The last marker is ours: everything before it is escaped, and nothing follows it but trailers."""
+    forged = proposals.render(replace(proposed(facts(10))[0], id="ffffffff"))
+    ours, body = proposed(facts(20, triggers=triggers(legal_defect=forged)))
+
+    found = proposals.parse(body)
+    assert found is not None
+    assert found.id == ours.id
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"id": "xyz"}, {"id": "0123abcd\n"}, {"verdict": "launch"}, {"from_percent": "ten"}, {"changes": [1]},
+        {"changes": {"percent": [1]}}, {"evidence_at": "now"}, {"evidence_at": "2026-05-01T00:00:00"}, {"base": None},
+    ],
+)  # fmt: skip
+def test_a_marker_that_we_did_not_write_is_none(change: dict[str, object]) -> None:
+    """What is read back is a stranger's text until it has been checked."""
+    proposal, _ = proposed(facts(10))
+    fields = json.loads(base64.b64decode(proposals.render(proposal).split()[2]))
+    if change == {"base": None}:
+        del fields["base"]
+    else:
+        fields |= change
+    forged = base64.b64encode(json.dumps(fields).encode()).decode()
+
+    assert proposals.parse(f"<!-- rollout:v1 {forged} -->") is None
+
+
+@given(st.text())
+def test_any_body_is_parsed_or_none(text: str) -> None:
+    """No body of a stranger stops a pass."""
+    proposals.parse(text)
+    proposals.parse(f"<!-- rollout:v1 {base64.b64encode(text.encode(errors='replace')).decode()} -->")
+
+
+@given(st.text())
+def test_escaped_text_is_inert(text: str) -> None:
+    """No tag, no comment, no new line, no table cell, no mention, no code, no link."""
+    escaped = pull_request.escape(text)
+
+    assert not set("<>\n\r") & set(escaped)
+    assert "@" not in escaped.replace("@\u200b", "")
+    assert "://" not in escaped
+    bare = escaped.replace("\\\\", "").replace("\\|", "").replace("\\`", "").replace("\\[", "")
+    assert not set("|`[") & set(bare)
+
+
+def test_the_decision_as_data_has_the_promised_keys_and_is_json() -> None:
+    """One object, with infinities as null."""
+    decision = decide(facts(10, evidence=evidence(ttv_p90=kpi(KpiStatus.PASSED, e_advance=float("inf")))))
+
+    data = json.loads(json.dumps(decision_json(decision), allow_nan=False))
+
+    assert set(data) == {
+        "stack", "verdict", "from", "to", "changes", "reasons", "next_check", "window", "kpis", "triggers",
+        "policy_sha256", "evidence_sha256",
+    }  # fmt: skip
+    promised = {"status", "n", "bad", "estimate", "target", "warning", "e_advance", "e_revert", "freshness_s", "complete"}
+    assert promised <= set(data["kpis"]["ttv_p90"])
+    assert data["kpis"]["ttv_p90"]["e_advance"] is None
+    assert (data["verdict"], data["changes"]) == (str(Verdict.ADVANCE), {"percent": [10, 20]})
+
+
+def test_a_check_fits_in_what_a_forge_keeps() -> None:
+    """140 characters."""
+    long = facts(10, evidence=evidence(mic_grant=kpi(KpiStatus.HOLD, "x" * 300)))
+    assert len(pull_request.check_description(decide(long))) == 140
+    assert pull_request.check_description(decide(facts(0))) == "advance: preflight passed"
