@@ -33,9 +33,7 @@ class Instant(click.ParamType[datetime]):
         except ValueError:
             at = None
         if at is None or at.tzinfo is None:
-            self.fail(
-                f"found {value!r}; write an instant with its zone, such as 2026-05-04T10:00:00Z"
-            )
+            self.fail(f"found {value!r}; write an instant with its zone, such as 2026-05-04T10:00:00Z")
         return at.astimezone(UTC)
 
 
@@ -62,13 +60,9 @@ def reconcile(stacks: tuple[str, ...], dry_run: bool, as_json: bool) -> int:
         if outcome.error is not None or outcome.decision is None:
             _complain(outcome.error, outcome.stack)
         elif as_json:
-            click.echo(
-                json.dumps(screens.decision_json(outcome.decision) | {"actions": outcome.actions})
-            )
+            click.echo(json.dumps(screens.decision_json(outcome.decision) | {"actions": outcome.actions}))
         else:
-            OUT.print(
-                f"[bold]{outcome.stack}[/bold] ", screens.verdict_line(outcome.decision), sep=""
-            )
+            OUT.print(f"[bold]{outcome.stack}[/bold] ", screens.verdict_line(outcome.decision), sep="")
             for action in outcome.actions or ("nothing to do",):
                 OUT.print(f"  {action}", markup=False)
     return loop.exit_code(outcomes)
@@ -97,21 +91,15 @@ def status(stacks: tuple[str, ...], as_json: bool) -> int:
 @cli.command()
 @click.option("--stack", required=True)
 @click.option("--events", "paths", multiple=True, required=True, help="File or glob of JSON lines.")
-@click.option(
-    "--now", type=Instant(), default=None, help="The instant of the decision; default now."
-)
+@click.option("--now", type=Instant(), default=None, help="The instant of the decision; default now.")
 @click.option("--since", type=Instant(), default=None,
               help="When the stage became live; default the pilot's first event in the files.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="The decision as one JSON object.")
-def decide(
-    stack: str, paths: tuple[str, ...], now: datetime | None, since: datetime | None, as_json: bool
-) -> int:
+def decide(stack: str, paths: tuple[str, ...], now: datetime | None, since: datetime | None, as_json: bool) -> int:
     """Decide on recorded events, as if what is declared here were live. Changes nothing."""
     from controller import offline
 
-    facts, decision = offline.decide(
-        Path.cwd(), stack=stack, paths=paths, now=now or _now(), since=since
-    )
+    facts, decision = offline.decide(Path.cwd(), stack=stack, paths=paths, now=now or _now(), since=since)
     if as_json:
         click.echo(json.dumps(screens.decision_json(decision), indent=2))
     else:
@@ -224,15 +212,11 @@ def pr_close(number: int, by: str) -> int:
 @click.option("--keep", type=click.Path(path_type=Path), help="Keep the Git repositories here.")
 @click.option("--in-process", is_flag=True, help="Without the Pulumi engine, by its mocks.")
 @click.option("--json", "as_json", is_flag=True)
-def rehearse(
-    names: tuple[str, ...], seed: int, keep: Path | None, in_process: bool, as_json: bool
-) -> int:
+def rehearse(names: tuple[str, ...], seed: int, keep: Path | None, in_process: bool, as_json: bool) -> int:
     """Play whole rollouts on a virtual clock, healthy and gone wrong."""
     from controller.rehearsal import command
 
-    return command.run(
-        OUT, names=names, seed=seed, keep=keep, in_process=in_process, as_json=as_json
-    )
+    return command.run(OUT, names=names, seed=seed, keep=keep, in_process=in_process, as_json=as_json)
 
 
 # ---------------------------------------------------------------- wiring
@@ -246,9 +230,7 @@ def _read(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except OSError as error:
-        raise ConfigError(
-            f"{file}: {error.strerror}; run in the folder that holds it, or name it"
-        ) from None
+        raise ConfigError(f"{file}: {error.strerror}; run in the folder that holds it, or name it") from None
 
 
 def _world() -> Any:

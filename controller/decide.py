@@ -54,7 +54,7 @@ class Facts:
 
     `policy` is the stack's own. `behind` says why the stack that must go first does not allow an advance, None where it
     does. `vetoes` maps the percent of a proposed advance to who declined it. `last_event` is the newest event of any
-    type; `source_trouble` is why the source could not be read; `notes` are its words on records that it refused.
+    type; `gap_ended` is where the stage's evidence had to begin anew; `source_trouble` is why the source could not be read; `notes` are its words on records that it refused.
     """
 
     stack: str
@@ -69,6 +69,7 @@ class Facts:
     last_event: datetime | None = None
     source_trouble: str | None = None
     notes: tuple[str, ...] = ()
+    gap_ended: datetime | None = None
     behind: str | None = None
     vetoes: Mapping[int, str] = field(default_factory=dict)
     policy_sha256: str = ""
@@ -98,12 +99,8 @@ def decide(facts: Facts) -> Decision:
         return _decision(facts, Verdict.HOLD, percent, {}, [hold.reason for hold in holds], until)
     stage = facts.policy.next_stage(percent)
     assert stage is not None  # _proof holds at the top
-    reasons = (
-        [kpi.reason for kpi in facts.evidence.kpis.values()] if percent else ["preflight passed"]
-    )
-    return _decision(
-        facts, Verdict.ADVANCE, stage.percent, {"percent": (percent, stage.percent)}, reasons
-    )
+    reasons = [kpi.reason for kpi in facts.evidence.kpis.values()] if percent else ["preflight passed"]
+    return _decision(facts, Verdict.ADVANCE, stage.percent, {"percent": (percent, stage.percent)}, reasons)
 
 
 def current_stage(policy: Policy, percent: int) -> Stage:
@@ -127,9 +124,7 @@ def behind(mine: Declared, policy: Policy, name: str, ahead: Facts | None) -> st
     if theirs.rollout.percent < stage.percent:
         return f"{name} goes first: {theirs.rollout.percent} % < {stage.percent} %"
     trouble = [*_live(ahead)]
-    fired = [
-        name for name, result in ahead.triggers.items() if result.status is TriggerStatus.FIRED
-    ]
+    fired = [name for name, result in ahead.triggers.items() if result.status is TriggerStatus.FIRED]
     if trouble:
         return f"{name} goes first: {trouble[0].reason}"
     if fired or _revert(ahead):
@@ -152,24 +147,17 @@ def _revert(facts: Facts) -> tuple[int, list[str]] | None:
     percent = facts.declared.rollout.percent
     targets: dict[str, int] = {}
     for _, action, reason in _fired(facts):
-        to = (
-            action.revert_to
-            if isinstance(action, RevertTo)
-            else 0
-            if action == "rollback"
-            else None
-        )
+        to = action.revert_to if isinstance(action, RevertTo) else 0 if action == "rollback" else None
         if to is not None and to < percent:
             targets[reason] = to
     if targets:
         return min(targets.values()), sorted(targets, key=lambda reason: targets[reason])
     limit = 1 / facts.policy.risk.false_revert
     if percent > 0 and facts.evidence.e_revert >= limit:
-        worst = [
-            kpi.reason for kpi in facts.evidence.kpis.values() if kpi.status is KpiStatus.BREACH
-        ]
+        worst = [kpi.reason for kpi in facts.evidence.kpis.values() if kpi.status is KpiStatus.BREACH]
         total = f"combined evidence {facts.evidence.e_revert:.3g} >= {limit:.3g}"
-        return _one_stage_down(facts, percent), [total, *worst]
+        live = facts.live.percent if isinstance(facts.live, Live) else percent
+        return _one_stage_down(facts, min(percent, live)), [total, *worst]
     return None
 
 
@@ -177,7 +165,7 @@ def _one_stage_down(facts: Facts, percent: int) -> int:
     step = facts.history.raised_to(percent)
     if step is not None and step.before is not None:
         return step.before.rollout.percent
-    return max(stage.percent for stage in facts.policy.stages if stage.percent < percent)
+    return max((stage.percent for stage in facts.policy.stages if stage.percent < percent), default=0)
 
 
 def _flip(facts: Facts) -> tuple[dict[str, tuple[Any, Any]], str] | None:
@@ -204,10 +192,7 @@ def _live(facts: Facts) -> Iterator[Hold]:
         ("percent", f"{declared.rollout.percent} %", f"{live.percent} %"),
         ("image", declared.service.image, live.image),
         ("candidate image", declared.service.candidate_image, live.candidate_image),
-        *(
-            (f"flag {name}", value, live.flags.get(name, "absent"))
-            for name, value in declared.rollout.flags.items()
-        ),
+        *((f"flag {name}", value, live.flags.get(name, "absent")) for name, value in declared.rollout.flags.items()),
     ]
     for what, want, have in pairs:
         if want != have:
@@ -253,17 +238,17 @@ def _people(facts: Facts) -> Iterator[Hold]:
 def _evidence(facts: Facts) -> Iterator[Hold]:
     if facts.source_trouble:
         yield Hold(f"no evidence: {facts.source_trouble}")
+    fired = [Hold(reason) for _, _, reason in _fired(facts)]
     if facts.declared.rollout.percent == 0:
+        yield from fired
         return  # nobody is in the pilot; the preflight asks for the events
-    required = [
-        kpi for name, kpi in facts.evidence.kpis.items() if facts.policy.kpis[name].required
-    ]
+    required = [kpi for name, kpi in facts.evidence.kpis.items() if facts.policy.kpis[name].required]
     yield from (Hold(kpi.reason) for kpi in required if kpi.status in NO_EVIDENCE)
     for name, kpi in facts.evidence.kpis.items():
         if kpi.status in (KpiStatus.HOLD, KpiStatus.BREACH):
             advice = facts.policy.kpis[name].advice
             yield Hold(f"{kpi.reason}; {advice}" if advice else kpi.reason)
-    yield from (Hold(reason) for _, _, reason in _fired(facts))
+    yield from fired
     if (sentence := _out_of_proportion(facts)) is not None:
         yield Hold(sentence)
 
@@ -282,7 +267,8 @@ def _bake(facts: Facts) -> Iterator[Hold]:
     stage = current_stage(facts.policy, facts.declared.rollout.percent)
     if isinstance(facts.live, Live) and facts.now < (end := facts.window.stage + stage.bake):
         done = facts.now - facts.window.stage
-        yield Hold(f"baking: {length(done)} of {length(stage.bake)}, until {_clock(end)}", end)
+        gap = "since a gap in the events ended, " if facts.gap_ended == facts.window.stage else ""
+        yield Hold(f"baking: {length(done)} of {length(stage.bake)}, {gap}until {_clock(end)}", end)
 
 
 def _proof(facts: Facts) -> Iterator[Hold]:
@@ -302,13 +288,9 @@ def _preflight(facts: Facts) -> Iterator[Hold]:
     lowering, person = facts.history.lowering, facts.history.person
     longest = max(kpi.stale for kpi in facts.policy.kpis.values())
     if facts.last_event is None:
-        yield Hold(
-            "preflight: the source has no events yet; the control arm's must arrive before the pilot starts"
-        )
+        yield Hold("preflight: the source has no events yet; the control arm's must arrive before the pilot starts")
     elif facts.now - facts.last_event > longest:
-        yield Hold(
-            f"preflight: the newest event is from {_clock(facts.last_event)}, more than {length(longest)} ago"
-        )
+        yield Hold(f"preflight: the newest event is from {_clock(facts.last_event)}, more than {length(longest)} ago")
     if lowering is not None and (person is None or person.commit.time < lowering.commit.time):
         yield Hold(
             f"preflight: rolled back at {_clock(lowering.commit.time)}; relaunch when a person has released a new "
@@ -321,9 +303,7 @@ def _when(n: int, needed: int | None, facts: Facts) -> str:
     age = (facts.now - facts.window.stage).total_seconds()
     if not needed or n == 0 or age <= 0:
         return ""
-    return (
-        f", expected {_clock(facts.now + timedelta(seconds=needed * age / n))} at today's traffic"
-    )
+    return f", expected {_clock(facts.now + timedelta(seconds=needed * age / n))} at today's traffic"
 
 
 # ---------------------------------------------------------------- the result

@@ -63,24 +63,27 @@ def closed(name: str, buckets: Iterable[Bucket], *, after: float, until: float) 
     Raises:
         ValueError: a count is negative or not finite, or more units are bad than there are.
     """
-    kept = []
-    for bucket in buckets:
-        if not 0 <= bucket.worse <= bucket.bad <= bucket.n < math.inf:
-            raise ValueError(f"{name}: found {bucket}; a source counts 0 <= worse <= bad <= n")
-        if bucket.n and after < bucket.end <= until:
-            kept.append(bucket)
-    return kept
+    found = tuple(buckets)
+    for _, n, bad, worse in found:
+        if not 0 <= worse <= bad <= n < math.inf:
+            wrong = next(b for b in found if not 0 <= b.worse <= b.bad <= b.n < math.inf)
+            raise ValueError(f"{name}: found {wrong}; a source counts 0 <= worse <= bad <= n")
+    return [bucket for bucket in found if bucket[1] and after < bucket[0] <= until]
 
 
 def cells(buckets: Iterable[Bucket], *, start: float, worse: bool = False) -> list[Cell]:
     """The buckets on the grid that begins before *start*, finer ones merged."""
-    first, found = math.floor(start / GRID), dict[int, Cell]()
+    first, counted = math.floor(start / GRID), 3 if worse else 2
+    found: dict[int, list[int]] = {}
     for bucket in buckets:
-        at, n, bad = -(-bucket.end // GRID) - first, bucket.n, bucket.worse if worse else bucket.bad
-        if at in found:
-            n, bad = n + found[at].n, bad + found[at].bad
-        found[at] = Cell(at, n, bad)
-    return [found[at] for at in sorted(found)]
+        at = -(-bucket[0] // GRID) - first
+        cell = found.get(at)
+        if cell is None:
+            found[at] = [bucket[1], bucket[counted]]
+        else:
+            cell[0] += bucket[1]
+            cell[1] += bucket[counted]
+    return [Cell(at, *found[at]) for at in sorted(found)]
 
 
 def absent(silence: float, *, lag: float, per_second: float) -> float:
@@ -106,9 +109,7 @@ def bets(null: float, alternatives: Sequence[float], weights: Sequence[float] = 
     """Bets on *alternatives* against *null*, of equal weight unless *weights* are given."""
     return [
         Bet(weight, math.log(q / null), math.log((1 - q) / (1 - null)))
-        for q, weight in zip(
-            alternatives, weights or [1 / len(alternatives)] * len(alternatives), strict=True
-        )
+        for q, weight in zip(alternatives, weights or [1 / len(alternatives)] * len(alternatives), strict=True)
     ]
 
 
@@ -156,9 +157,7 @@ def excess(n: int, bad: int, rate: float) -> float:
     return bad * math.log(bad / n / rate) + rest
 
 
-def e_restarted(
-    found: Sequence[Cell], stream: Sequence[Bet], *, beyond: float | None = None
-) -> float:
+def e_restarted(found: Sequence[Cell], stream: Sequence[Bet], *, beyond: float | None = None) -> float:
     """
     The e-value with restarts: the sum over starts of their mass times the e-value since then.
 
@@ -269,9 +268,7 @@ def strata(pilot: Iterable[Cell], control: Iterable[Cell], *, least: int = 5) ->
     return done
 
 
-def projection(
-    n: int, q: float, control_n: int, control_q: float, *, dip: float
-) -> tuple[float, float]:
+def projection(n: int, q: float, control_n: int, control_q: float, *, dip: float) -> tuple[float, float]:
     """
     The rates on the line pilot = dip + (1 - dip) control that are closest to (q, control_q).
 

@@ -52,9 +52,7 @@ def queries(policy: Policy) -> tuple[Query, ...]:
     return (*(kpi.query(name) for name, kpi in policy.kpis.items()), users)
 
 
-def assess(
-    policy: Policy, *, percent: int, stage: Stage, recorded: Recorded, window: Window
-) -> Evidence:
+def assess(policy: Policy, *, percent: int, stage: Stage, recorded: Recorded, window: Window) -> Evidence:
     """
     Judge every KPI, and the users per arm at the live *percent*, by what was *recorded*.
 
@@ -67,8 +65,7 @@ def assess(
     total = sum(kpi.weight for kpi in policy.kpis.values())
     weights = {name: kpi.weight / total for name, kpi in policy.kpis.items()}
     kpis = {
-        name: _kpi(_Reading.of(policy, name, recorded, window), weights[name], policy, stage)
-        for name in policy.kpis
+        name: _kpi(_Reading.of(policy, name, recorded, window), weights[name], policy, stage) for name in policy.kpis
     }
     e_revert = sum(weights[name] * kpi.e_revert for name, kpi in kpis.items())
     return Evidence(kpis, e_revert, _proportion(policy, percent, recorded, window))
@@ -118,9 +115,7 @@ class _Reading:
         n, bad, worse = (sum(getattr(b, key) for b in since) for key in ("n", "bad", "worse"))
         elapsed, silence = max(now - lag - stage, GRID), _silence(kpi, series, now)
         gaps = (g for g in recorded.gaps if g[0] < window.now and g[1] > window.stage)
-        return cls(
-            name, kpi, series, start, whole, n, bad, worse, lag, elapsed, silence, next(gaps, None)
-        )
+        return cls(name, kpi, series, start, whole, n, bad, worse, lag, elapsed, silence, next(gaps, None))
 
     @property
     def delayed(self) -> bool:
@@ -207,7 +202,8 @@ def _kpi(reading: _Reading, weight: float, policy: Policy, stage: Stage) -> KpiE
     against, hold, better, beyond = _bets(kpi)
     worse = eprocess.cells(reading.whole, start=start, worse=True)
     e_revert = eprocess.e_restarted(worse, against, beyond=beyond)
-    e_hold = eprocess.e_cusum(eprocess.cells(reading.whole, start=start), hold)
+    bad_cells = eprocess.cells(reading.whole, start=start) if kpi.quantile else worse
+    e_hold = eprocess.e_cusum(bad_cells, hold)
     e_advance = eprocess.e_now(better, n, reading.worse)
     needed = max(0, kpi.min_units - n) if reading.at_target else None
     if needed is not None and stage.proof == "evidence":
@@ -261,9 +257,7 @@ def _status(
     return KpiStatus.OPEN, f"{figures}, e-value {e_text(e_advance)} < {advance:g}{more}"
 
 
-def _proportion(
-    policy: Policy, percent: int, recorded: Recorded, window: Window
-) -> Proportion | None:
+def _proportion(policy: Policy, percent: int, recorded: Recorded, window: Window) -> Proportion | None:
     """
     Users per arm against *percent*, by bets on both sides (sample ratio; Lindon & Malek 2022).
 

@@ -52,8 +52,8 @@ class History:
     """
     The steps of one stack file, newest first.
 
-    `epoch` is when the evidence of this release begins; `restarted` says whether nothing but that step has happened
-    since, so that the data before it became live belong to something else.
+    `epoch` is when the evidence of this release begins. `restarted` says whether no raise followed that step: then what
+    came before it became live belongs to something else.
     """
 
     steps: tuple[Step, ...]
@@ -80,7 +80,10 @@ class History:
 
     @property
     def restarted(self) -> bool:
-        return bool(self.steps) and self.steps[0].restarts
+        for step in self.steps:
+            if step.restarts or step.raises:
+                return step.restarts
+        return False
 
     @property
     def lowering(self) -> Step | None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 # ---------------------------------------------------------------- what is declared, and what runs
 
@@ -163,8 +163,7 @@ class Window:
     now: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Bucket:
+class Bucket(NamedTuple):
     """Counts of the units whose time fell in [end - resolution, end); `end` in seconds since the epoch."""
 
     end: int

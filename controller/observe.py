@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -57,15 +58,11 @@ def look(repository: Repository) -> Sight:
     tip = repository.sync()
     data = repository.read(tip, POLICY_FILE)
     if data is None:
-        raise ConfigError(
-            f"{POLICY_FILE} is missing at {tip[:8]}; write one (docs/guide.md) and commit it"
-        )
+        raise ConfigError(f"{POLICY_FILE} is missing at {tip[:8]}; write one (docs/guide.md) and commit it")
     policy = _policy(data, name=POLICY_FILE)
     names = sorted(m[1] for name in repository.files(tip) if (m := _STACK_FILE.match(name)))
     if not names:
-        raise ConfigError(
-            f"no Pulumi.<stack>.yaml at the root of {tip[:8]}; add one per environment"
-        )
+        raise ConfigError(f"no Pulumi.<stack>.yaml at the root of {tip[:8]}; add one per environment")
     return Sight(tip, policy, hashlib.sha256(data).hexdigest(), _in_order(names, policy))
 
 
@@ -109,21 +106,18 @@ def observe(
     file, policy = stack_file(stack), sight.policy.for_stack(stack)
     data = reader.repository.read(sight.tip, file)
     if data is None:
-        raise ConfigError(
-            f"{file} is missing at {sight.tip[:8]}; restore it or remove the stack from {POLICY_FILE}"
-        )
+        raise ConfigError(f"{file} is missing at {sight.tip[:8]}; restore it or remove the stack from {POLICY_FILE}")
     declared = _declared(data, name=file)
     history = past(reader.repository, sight.tip, stack)
     live = reader.live.read(declared.service, declared.rollout.exposure, declared.region)
     window = _window(history, live, now)
-    recorded, trouble = _recorded(reader.source, stack, policy, window)
-    facts = judge(
-        stack, policy, declared, live, history, window, recorded, policy_sha256=sight.policy_sha256
-    )
+    recorded, window, trouble = _recorded(reader.source, stack, policy, window)
+    facts = judge(stack, policy, declared, live, history, window, recorded, policy_sha256=sight.policy_sha256)
     ahead = sight.policy.after(stack)
     return replace(
         facts,
         source_trouble=trouble,
+        gap_ended=max((end for _, end in recorded.gaps), default=None),
         behind=decide.behind(declared, policy, ahead, (seen or {}).get(ahead)) if ahead else None,
         vetoes=_vetoes(facts, pull_requests),
     )
@@ -141,7 +135,7 @@ def judge(
     policy_sha256: str,
 ) -> decide.Facts:
     """The facts that follow from what was read; pure."""
-    percent = declared.rollout.percent
+    percent = live.percent if isinstance(live, Live) else declared.rollout.percent
     return decide.Facts(
         stack=stack,
         now=window.now,
@@ -153,7 +147,7 @@ def judge(
         evidence=evidence.assess(
             policy,
             percent=percent,
-            stage=decide.current_stage(policy, percent),
+            stage=decide.current_stage(policy, declared.rollout.percent),
             recorded=recorded,
             window=window,
         ),
@@ -201,13 +195,24 @@ def _window(history: History, live: Live | Unreadable, now: datetime) -> Window:
 
 def _recorded(
     source: Callable[[str, Policy], Source], stack: str, policy: Policy, window: Window
-) -> tuple[Recorded, str | None]:
-    """What the source says. One that fails is a gap over the whole window, which holds; it never stops the pass."""
+) -> tuple[Recorded, Window, str | None]:
+    """
+    What the source says, and of which window. One that fails is a gap over all of it; it never stops the pass.
+
+    A gap that is over restarts the stage's evidence and its bake time at its end: what was missed may have been bad,
+    and what came since must carry the advance alone. One that is not over holds.
+    """
+    queries = (*evidence.queries(policy), *triggers.queries(policy))
     try:
-        queries = (*evidence.queries(policy), *triggers.queries(policy))
-        return source(stack, policy).read(queries, window), None
+        asked = source(stack, policy)
+        recorded = asked.read(queries, window)
+        over = [end for _, end in recorded.gaps if window.stage < end < window.now - policy.source.lag]
+        if over:
+            window = replace(window, stage=max(over))
+            recorded = asked.read(queries, window)
+        return recorded, window, None
     except PilotError as error:
-        return Recorded({}, gaps=((window.start, window.now),)), str(error)
+        return Recorded({}, gaps=((window.start, window.now),)), window, str(error)
 
 
 def _vetoes(facts: decide.Facts, pull_requests: Sequence[PullRequest]) -> dict[int, str]:
@@ -216,9 +221,7 @@ def _vetoes(facts: decide.Facts, pull_requests: Sequence[PullRequest]) -> dict[i
     if stage is None:
         return {}
     percent = facts.declared.rollout.percent
-    ident = proposals.ident(
-        facts.stack, Verdict.ADVANCE, {"percent": (percent, stage.percent)}, file_commit(facts)
-    )
+    ident = proposals.ident(facts.stack, Verdict.ADVANCE, {"percent": (percent, stage.percent)}, file_commit(facts))
     for pr in pull_requests:
         if (sentence := veto(pr, ident)) is not None:
             return {stage.percent: sentence}
@@ -228,12 +231,7 @@ def _vetoes(facts: decide.Facts, pull_requests: Sequence[PullRequest]) -> dict[i
 def veto(pr: PullRequest, ident: str) -> str | None:
     """Who declined the proposal *ident* by closing *pr*, in words; None where nobody did."""
     proposal = proposals.parse(pr.body)
-    if (
-        pr.state is not PrState.CLOSED
-        or proposal is None
-        or proposal.id != ident
-        or proposal.closed_reason
-    ):
+    if pr.state is not PrState.CLOSED or proposal is None or proposal.id != ident or proposal.closed_reason:
         return None
     at = f" at {pr.closed_at:%Y-%m-%d %H:%M} UTC" if pr.closed_at else ""
     return f"{pr.closed_by or 'someone'} closed #{pr.number}{at}: declined until {stack_file(proposal.stack)} changes"
@@ -246,4 +244,6 @@ def file_commit(facts: decide.Facts) -> str:
 
 def fingerprint(recorded: Recorded) -> str:
     """SHA-256 of what a source said, so that two decisions can be compared by what they rest on."""
-    return hashlib.sha256(repr(recorded).encode()).hexdigest()
+    series = {name: [getattr(one, key) for key in one.__slots__] for name, one in recorded.series.items()}
+    rest = [getattr(recorded, key) for key in recorded.__slots__ if key != "series"]
+    return hashlib.sha256(json.dumps([series, rest], sort_keys=True, default=str).encode()).hexdigest()

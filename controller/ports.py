@@ -44,7 +44,7 @@ class FileCommit:
 
 @dataclass(frozen=True, slots=True)
 class RefUpdate:
-    """Move `ref` from `old` to `new`; an oid of None means that the ref does not exist."""
+    """Move `ref`, a full name such as `refs/heads/x`, from `old` to `new`; None is a ref that does not exist."""
 
     ref: str
     old: str | None
@@ -52,7 +52,9 @@ class RefUpdate:
 
 
 class Repository(Protocol):
-    """The Git repository that holds the state."""
+    """The Git repository that holds the state; `base` is the branch that it is on."""
+
+    base: str
 
     def sync(self) -> str:
         """Fetch what is new and return the commit at the tip of the base branch."""
@@ -83,7 +85,11 @@ class Repository(Protocol):
         ...
 
     def push(self, updates: Sequence[RefUpdate]) -> bool:
-        """Apply all *updates* or none; False where a ref was not as expected (someone else was first)."""
+        """
+        Apply all *updates* or none; False where a ref was not as expected (someone else was first).
+
+        True also where the remote is already so.
+        """
         ...
 
 

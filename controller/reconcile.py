@@ -16,9 +16,7 @@ from controller.messages.proposals import Proposal
 from controller.model import Decision, Verdict
 from controller.ports import CheckState, Forge, PrState, PullRequest, RefUpdate, Repository
 
-HANDS_OFF = (
-    "This branch was edited by a person; it is theirs now, and the controller leaves it alone."
-)
+HANDS_OFF = "This branch was edited by a person; it is theirs now, and the controller leaves it alone."
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +66,7 @@ def reconcile(
             outcomes.append(Outcome(stack, decision, facts, tuple(actions), number))
         except PilotError as error:
             outcomes.append(Outcome(stack, error=error))
-        except (
-            Exception
-        ) as error:  # a bug met by one stack's data must not keep another from reverting
+        except Exception as error:  # a bug met by one stack's data must not keep another from reverting
             outcomes.append(Outcome(stack, error=error))
     return outcomes
 
@@ -94,11 +90,7 @@ class Proposer:
         kept: PullRequest | None = None
         for pr in self.prs:
             proposal = proposals.parse(pr.body)
-            if (
-                pr.state is not PrState.OPEN
-                or proposal is None
-                or proposals.branch(proposal) != pr.branch
-            ):
+            if pr.state is not PrState.OPEN or proposal is None or proposals.branch(proposal) != pr.branch:
                 continue  # ended, or not ours
             if not self._is_ours(pr, proposal):
                 actions += self._hands_off(pr)
@@ -121,22 +113,16 @@ class Proposer:
     def _wanted(self) -> Proposal | None:
         if self.decision.verdict is Verdict.HOLD:
             return None
-        return proposals.of(
-            self.decision, file_commit=observe.file_commit(self.facts), base=self.sight.tip
-        )
+        return proposals.of(self.decision, file_commit=observe.file_commit(self.facts), base=self.sight.tip)
 
     def _obsolete(self, proposal: Proposal, wanted: Proposal | None) -> str | None:
         """Why an open pull request of ours is to be closed; None to keep it."""
         if wanted is not None:
             if proposal.id == wanted.id:
                 return None
-            overtaken = (
-                "overtaken by a revert" if wanted.verdict is Verdict.REVERT else "superseded"
-            )
+            overtaken = "overtaken by a revert" if wanted.verdict is Verdict.REVERT else "superseded"
             return f"{overtaken}: {self.decision.reasons[0]}"
-        current = proposals.ident(
-            proposal.stack, proposal.verdict, proposal.changes, observe.file_commit(self.facts)
-        )
+        current = proposals.ident(proposal.stack, proposal.verdict, proposal.changes, observe.file_commit(self.facts))
         if current != proposal.id:
             return f"{observe.stack_file(proposal.stack)} has changed since"
         age = self.decision.window.now - proposal.evidence_at
@@ -193,9 +179,7 @@ class Proposer:
             return None, [f"would have {done}"]
         name = proposals.branch(proposal)
         head = self.repository.branches(name).get(name) or self._push(proposal, name)
-        pr = self.forge.open(
-            branch=name, title=pull_request.title(proposal), body=self._body(proposal)
-        )
+        pr = self.forge.open(branch=name, title=pull_request.title(proposal), body=self._body(proposal))
         if not self._is_ours(replace(pr, head=head), proposal):
             return None, self._hands_off(pr)
         return pr, [f"#{pr.number}: {done}", *self._check(pr)]
@@ -215,9 +199,7 @@ class Proposer:
         self.repository.sync()
         head = self.repository.branches(name).get(name)
         if head is None:
-            raise TransientError(
-                f"branch {name} could not be pushed: another pass moved it; the next pass continues"
-            )
+            raise TransientError(f"branch {name} could not be pushed: another pass moved it; the next pass continues")
         return head
 
     def _proposed(self, proposal: Proposal, now: bytes) -> bytes | None:
@@ -257,7 +239,7 @@ class Proposer:
         return restored if [(change.path, change.new) for change in changes] == wanted else None
 
     def _body(self, proposal: Proposal) -> str:
-        return pull_request.body(proposal, self.decision, self.facts.policy)
+        return pull_request.body(proposal, self.decision, self.facts.policy, base_branch=self.repository.base)
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> int:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from controller.errors import ConfigError
 
 PREFIX = "PILOT_"
+_THE_APPS = tuple(PREFIX + name for name in ("ROLLOUT_PCT", "INTAKE", "COHORT", "VARIANT", "FLAG_"))
 
 
 class Settings(BaseModel):
@@ -20,7 +21,7 @@ class Settings(BaseModel):
 
     `repository` is a path or URL of the repository that holds the state; without it the remote `origin` of the
     checkout in the working directory. `cache` keeps a mirror of it and the polled events; deleting it costs evidence
-    of an events API that only has `limit`, nothing else. `rollout_pct` and `pulumi` belong to others and are ignored.
+    of an events API that only has `limit`, nothing else. The app's own variables are passed over.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -31,8 +32,7 @@ class Settings(BaseModel):
     cache: Path = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pilot"
     events_token: str | None = None
     aws_endpoint: str | None = None
-    pulumi: str | None = None
-    rollout_pct: str | None = None
+    pulumi: str | None = None  # read by the rehearsal
 
     @classmethod
     def load(cls, environment: Mapping[str, str]) -> Settings:
@@ -43,7 +43,7 @@ class Settings(BaseModel):
         found = {
             name.removeprefix(PREFIX).lower(): value
             for name, value in environment.items()
-            if name.startswith(PREFIX)
+            if name.startswith(PREFIX) and not name.startswith(_THE_APPS)
         }
         try:
             return cls.model_validate(found)
@@ -51,9 +51,7 @@ class Settings(BaseModel):
             item = error.errors()[0]
             known = ", ".join(PREFIX + field.upper() for field in cls.model_fields)
             name = PREFIX + str(item["loc"][0]).upper()
-            raise ConfigError(
-                f"environment: {name}: {item['msg'].lower()}; known: {known}"
-            ) from None
+            raise ConfigError(f"environment: {name}: {item['msg'].lower()}; known: {known}") from None
 
     def remote(self) -> str:
         """
@@ -67,7 +65,5 @@ class Settings(BaseModel):
         command = ["git", "remote", "get-url", "origin"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise ConfigError(
-                "no repository: run inside a checkout that has a remote origin, or set PILOT_REPOSITORY"
-            )
+            raise ConfigError("no repository: run inside a checkout that has a remote origin, or set PILOT_REPOSITORY")
         return done.stdout.strip()

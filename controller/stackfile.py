@@ -64,9 +64,7 @@ def read(data: bytes, *, name: str) -> Declared:
     return Declared(service=service, rollout=_rollout(file), region=region)
 
 
-def splice(
-    data: bytes, changes: Mapping[str, int | str], *, name: str
-) -> tuple[bytes, tuple[Change, ...]]:
+def splice(data: bytes, changes: Mapping[str, int | str], *, name: str) -> tuple[bytes, tuple[Change, ...]]:
     """
     Write *changes*, paths below `pilot:rollout` (`percent`, `flags.x`) to values, into *data*.
 
@@ -85,9 +83,7 @@ def splice(
     return file.source.encode(), tuple(done)
 
 
-def restore(
-    current: bytes, before: bytes, after: bytes, *, name: str
-) -> tuple[bytes, tuple[Change, ...]]:
+def restore(current: bytes, before: bytes, after: bytes, *, name: str) -> tuple[bytes, tuple[Change, ...]]:
     """
     Take back in *current* what the commit from *before* to *after* did below `pilot:rollout`.
 
@@ -176,8 +172,7 @@ class _File:
             if getattr(event, "anchor", None) or getattr(event, "tag", None)
         }
         self.facts = [
-            (type(event), {k: v for k, v in vars(event).items() if not k.endswith("_mark")})
-            for event in events
+            (type(event), {k: v for k, v in vars(event).items() if not k.endswith("_mark")}) for event in events
         ]
         self.nodes: dict[str, Any] = {}  # of yaml.Node, whose stubs know neither id nor style
         self._index(root, "")

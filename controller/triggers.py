@@ -74,9 +74,7 @@ def _query(policy: Policy, key: str, trigger: Trigger) -> Query | None:
 def _assess(trigger: Trigger, data: _Data) -> TriggerResult:
     match trigger:
         case Sustained():
-            return _sustained(
-                data, trigger.above, trigger.for_, f"above {number(trigger.above, '%')}"
-            )
+            return _sustained(data, trigger.above, trigger.for_, f"above {number(trigger.above, '%')}")
         case FirstUnits():
             return _first(data, trigger)
         case AnyEvent():
@@ -171,9 +169,7 @@ def _sustained(data: _Data, level: float, length: timedelta, text: str) -> Trigg
         part[0], part[1] = part[0] + bucket.n, part[1] + bucket.bad
     above = sum(b > level * m + EXACT for m, b in parts)
     null = eprocess.clamped(level)
-    e = eprocess.e_restarted(
-        eprocess.cells(pilot, start=data.start), eprocess.ladder(null), beyond=null
-    )
+    e = eprocess.e_restarted(eprocess.cells(pilot, start=data.start), eprocess.ladder(null), beyond=null)
     proven, span = e >= data.fires_at - EXACT, span_text(seconds)
     figures = (
         f"{bad} of {n} bad in the last {span}, {text} in {above} of {len(parts)} parts, "

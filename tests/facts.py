@@ -42,9 +42,7 @@ def declared(percent: int = 10, **rollout: Any) -> Declared:
     return Declared(SERVICE, Rollout(percent, Exposure.FLAG, **rollout), "us-east-1")
 
 
-def commit(
-    at: datetime, percent: int, *, person: bool = False, service: Service = SERVICE, **rollout: Any
-) -> Commit:
+def commit(at: datetime, percent: int, *, person: bool = False, service: Service = SERVICE, **rollout: Any) -> Commit:
     """A commit of the stack file, by a person or of a merged proposal."""
     return Commit(
         oid=f"{int(at.timestamp()):040x}",
@@ -86,9 +84,7 @@ def triggers(**named: str) -> dict[str, TriggerResult]:
 
 
 def live(percent: int = 10, **changes: Any) -> Live:
-    usual = Live(
-        percent, NOW - timedelta(days=9), Deployment.COMPLETED, IMAGE, flags={"micPrompt": "primer"}
-    )
+    usual = Live(percent, NOW - timedelta(days=9), Deployment.COMPLETED, IMAGE, flags={"micPrompt": "primer"})
     return replace(usual, **changes)
 
 

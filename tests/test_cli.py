@@ -54,9 +54,13 @@ def test_decide_prints_the_promised_object_without_network_git_or_aws(folder: Pa
     assert {path.name for path in folder.iterdir()} == {"rollout.yaml", "Pulumi.prod.yaml"}
 
 
-def test_the_same_events_are_not_enough_an_hour_earlier(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_same_events_are_not_enough_an_hour_earlier(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Half an hour after the start the bake time and the units are missing, and it says so."""
-    code = run("decide", "--stack", "prod", "--events", str(EVENTS), "--now", "2026-05-05T10:30:00Z", monkeypatch=monkeypatch)
+    code = run(
+        "decide", "--stack", "prod", "--events", str(EVENTS), "--now", "2026-05-05T10:30:00Z", monkeypatch=monkeypatch
+    )
 
     out = capsys.readouterr().out
     assert code == 0
@@ -64,9 +68,20 @@ def test_the_same_events_are_not_enough_an_hour_earlier(folder: Path, monkeypatc
     assert "baking: 30m of 1h, until 2026-05-05 11:00 UTC" in out
 
 
-def test_events_that_do_not_exist_hold_and_are_named(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_events_that_do_not_exist_hold_and_are_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """No data is never good news."""
-    code = run("decide", "--stack", "prod", "--events", "nowhere.jsonl", "--now", "2026-05-05T12:00:00Z", monkeypatch=monkeypatch)
+    code = run(
+        "decide",
+        "--stack",
+        "prod",
+        "--events",
+        "nowhere.jsonl",
+        "--now",
+        "2026-05-05T12:00:00Z",
+        monkeypatch=monkeypatch,
+    )
 
     out = capsys.readouterr().out
     assert code == 0
@@ -77,9 +92,18 @@ def test_events_that_do_not_exist_hold_and_are_named(folder: Path, monkeypatch: 
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (("decide", "--stack", "prd", "--events", "x"), "Pulumi.prd.yaml: No such file or directory; run in the folder"),
-        (("decide", "--stack", "prod", "--events", "x", "--now", "noon"), "found 'noon'; write an instant with its zone"),
-        (("decide", "--stack", "prod", "--events", "x", "--now", "2026-05-05T12:00:00"), "write an instant with its zone"),
+        (
+            ("decide", "--stack", "prd", "--events", "x"),
+            "Pulumi.prd.yaml: No such file or directory; run in the folder",
+        ),
+        (
+            ("decide", "--stack", "prod", "--events", "x", "--now", "noon"),
+            "found 'noon'; write an instant with its zone",
+        ),
+        (
+            ("decide", "--stack", "prod", "--events", "x", "--now", "2026-05-05T12:00:00"),
+            "write an instant with its zone",
+        ),
         (("policy", "check", "other.yaml"), "other.yaml: No such file or directory"),
         (("rehearse", "--scenario", "heathy"), "no scenario heathy; there are: healthy, api-errors"),
         (("status",), "no repository: run inside a checkout that has a remote origin, or set PILOT_REPOSITORY"),
@@ -94,7 +118,9 @@ def test_what_a_person_must_mend_exits_with_2(
     assert says in capsys.readouterr().err.replace("\n", " ")
 
 
-def test_a_misspelt_variable_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_misspelt_variable_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """It would be silently without effect."""
     monkeypatch.setenv("PILOT_REPO", "x")
 
@@ -110,7 +136,9 @@ def test_an_unreachable_repository_exits_with_75(folder: Path, monkeypatch: pyte
     assert run("status", monkeypatch=monkeypatch) == 75
 
 
-def test_policy_check_and_schema(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_policy_check_and_schema(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The shipped policy holds together; a wrong one is refused with its place."""
     assert run("policy", "check", monkeypatch=monkeypatch) == 0
     assert "rollout.yaml: 5 stages, 5 KPIs, 7 triggers" in capsys.readouterr().out

@@ -176,11 +176,7 @@ def test_looking_after_every_unit_crosses_no_more_often_than_promised() -> None:
     alpha, crossed = 0.2, 0.0
     for path in itertools.product((0, 1), repeat=12):
         found = [Cell(1 + i * 300, 1, bad) for i, bad in enumerate(path)]
-        if any(
-            eprocess.e_restarted(found[:t], AGAINST) >= 1 / alpha
-            for t in range(1, 13)
-            if path[t - 1]
-        ):
+        if any(eprocess.e_restarted(found[:t], AGAINST) >= 1 / alpha for t in range(1, 13) if path[t - 1]):
             crossed += 0.15 ** sum(path) * 0.85 ** (12 - sum(path))
 
     assert 0 < crossed <= alpha
@@ -188,9 +184,7 @@ def test_looking_after_every_unit_crosses_no_more_often_than_promised() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(COUNTS, min_size=1, max_size=10), st.data())
-def test_more_bad_units_never_lower_the_evidence(
-    counts: list[tuple[int, int]], data: st.DataObject
-) -> None:
+def test_more_bad_units_never_lower_the_evidence(counts: list[tuple[int, int]], data: st.DataObject) -> None:
     where = data.draw(st.integers(0, len(counts) - 1))
     more = data.draw(st.integers(1, 20))
     worse = [(n + more, b + more) if i == where else (n, b) for i, (n, b) in enumerate(counts)]
@@ -233,9 +227,7 @@ def test_huge_counts_stay_finite() -> None:
 def test_fourteen_days_of_looks_at_the_target_stay_in_the_risk_budget() -> None:
     rng, looks, runs = np.random.default_rng(11), 336, 1000
     bad = rng.binomial(20, 0.15, (looks, runs))
-    per_bad, per_good, weights = (
-        np.array([getattr(bet, key) for bet in AGAINST]) for key in ("bad", "good", "weight")
-    )
+    per_bad, per_good, weights = (np.array([getattr(bet, key) for bet in AGAINST]) for key in ("bad", "good", "weight"))
     states, top = np.zeros((runs, len(AGAINST))), np.zeros(runs)
     for look in range(looks):
         mass = eprocess.spent(12 * look + 12) - eprocess.spent(12 * look)
@@ -342,9 +334,7 @@ def test_the_projection_is_the_closest_point_of_the_line(
 
 @pytest.mark.parametrize("control_q", [0.02, 0.1, 0.5])
 @pytest.mark.parametrize(("n", "control_n"), [(3, 4), (5, 1), (1, 6)])
-def test_the_mean_of_a_two_arm_factor_is_at_most_one_on_the_null(
-    n: int, control_n: int, control_q: float
-) -> None:
+def test_the_mean_of_a_two_arm_factor_is_at_most_one_on_the_null(n: int, control_n: int, control_q: float) -> None:
     dip, most = 0.1, 0.0
     for control in np.linspace(0.005, 0.995, 67):
         for pilot in (dip + (1 - dip) * control, 0.8 * (dip + (1 - dip) * control)):
@@ -377,9 +367,7 @@ def test_the_second_stratum_learns_from_the_first_ones_control_only() -> None:
     one = eprocess.two_arm_factors(first, 1 / 10, dip=0.1)
     two = eprocess.two_arm_factors(second, 4 / 40, dip=0.1)
     early, late = eprocess.spent(1), eprocess.spent(2) - eprocess.spent(1)
-    means = [
-        (early * math.exp(x + y) + late * math.exp(y)) / 5 for x, y in zip(one, two, strict=True)
-    ]
+    means = [(early * math.exp(x + y) + late * math.exp(y)) / 5 for x, y in zip(one, two, strict=True)]
 
     assert eprocess.e_two_arms([first, second], dip=0.1) == pytest.approx(sum(means))
 
@@ -438,8 +426,6 @@ def test_an_e_value_is_rounded_down(e: float, text: str) -> None:
     assert eprocess.e_text(e) == text
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(45, "45 s"), (600, "10 min"), (5400, "1.5 h"), (172800, "2 d")]
-)
+@pytest.mark.parametrize(("seconds", "text"), [(45, "45 s"), (600, "10 min"), (5400, "1.5 h"), (172800, "2 d")])
 def test_a_span_is_in_its_largest_unit(seconds: float, text: str) -> None:
     assert eprocess.span_text(seconds) == text

@@ -100,14 +100,10 @@ def judge(
     within: Window | None = None,
 ) -> Evidence:
     recorded = Recorded(series, gaps=tuple(gaps))
-    return evidence.assess(
-        policy, percent=percent, stage=stage, recorded=recorded, window=within or window()
-    )
+    return evidence.assess(policy, percent=percent, stage=stage, recorded=recorded, window=within or window())
 
 
-def mic(
-    n: int, bad: int, *, stage: Stage = PROOF, last: datetime = FRESH, buckets: int = 20
-) -> KpiEvidence:
+def mic(n: int, bad: int, *, stage: Stage = PROOF, last: datetime = FRESH, buckets: int = 20) -> KpiEvidence:
     series = {"mic": Series(spread(n, bad, buckets=buckets), last=last)}
     return judge(policy(MIC), series, stage=stage).kpis["mic"]
 
@@ -219,9 +215,7 @@ def test_silence_too_long_for_chance_is_stale(silent_s: float, status: KpiStatus
 
     assert found.status == status
     assert found.freshness_s == pytest.approx(silent_s)
-    assert ("silent for 1.7 h, 7 users were expected" in found.reason) == (
-        status is KpiStatus.STALE
-    )
+    assert ("silent for 1.7 h, 7 users were expected" in found.reason) == (status is KpiStatus.STALE)
 
 
 def test_silence_of_a_rare_kpi_is_stale_by_the_policy() -> None:
@@ -246,9 +240,7 @@ def test_a_delayed_kpi_may_be_silent_for_as_long_as_its_events_may_take() -> Non
     ages = {minutes: NOW - timedelta(minutes=minutes) for minutes in (80, 90)}
 
     status = {
-        age: judge(policy(ACTIVATION), {"activation": replace(series, last=last)})
-        .kpis["activation"]
-        .status
+        age: judge(policy(ACTIVATION), {"activation": replace(series, last=last)}).kpis["activation"].status
         for age, last in ages.items()
     }
 
@@ -331,9 +323,7 @@ def test_a_quantile_is_its_share_beyond_each_bound() -> None:
     found = judge(policy(TTV), {"ttv": slow}).kpis["ttv"]
 
     assert found.status is KpiStatus.PASSED
-    assert found.reason.startswith(
-        "ttv: 4.9 s, 20 of 200 users above 5 s (target <= 5 s, warning > 8 s), e-value "
-    )
+    assert found.reason.startswith("ttv: 4.9 s, 20 of 200 users above 5 s (target <= 5 s, warning > 8 s), e-value ")
     assert (found.low, found.high, found.estimate) == (None, None, 4.9)
     assert found.e_advance == eprocess.e_now(eprocess.ladder(0.1, better=True), 200, 4)
 
@@ -427,9 +417,7 @@ def test_kpis_are_combined_by_their_weights() -> None:
 
     found = judge(weighted, bad)
 
-    assert found.e_revert == pytest.approx(
-        (found.kpis["mic"].e_revert + 3 * found.kpis["errors"].e_revert) / 4
-    )
+    assert found.e_revert == pytest.approx((found.kpis["mic"].e_revert + 3 * found.kpis["errors"].e_revert) / 4)
     assert "x weight 0.25 =" in found.kpis["mic"].reason
 
 
@@ -451,9 +439,7 @@ def test_one_kpi_breaches_by_its_own_share_only() -> None:
         pytest.param(50, 0, 100, True, id="none-in-the-pilot"),
     ],
 )
-def test_users_per_arm_are_held_against_the_plan(
-    percent: int, pilot: int, control: int, alarm: bool
-) -> None:
+def test_users_per_arm_are_held_against_the_plan(percent: int, pilot: int, control: int, alarm: bool) -> None:
     series = {"exposure": Series(spread(pilot, 0), spread(control, 0))}
 
     found = judge(policy(MIC), series, percent=percent).proportion
@@ -475,9 +461,7 @@ def test_the_bucket_in_which_the_stage_began_has_no_share() -> None:
     mixed = Bucket(int(STAGE.timestamp()) + 300, 500, 0, 0)
     whole = replace(mixed, end=mixed.end + 300, n=7)
 
-    found = judge(
-        policy(MIC), {"exposure": Series((mixed, whole))}, within=window(stage=stage)
-    ).proportion
+    found = judge(policy(MIC), {"exposure": Series((mixed, whole))}, within=window(stage=stage)).proportion
 
     assert found is not None
     assert found.pilot == 7
@@ -496,17 +480,13 @@ def history(counts: Sequence[tuple[int, int]]) -> tuple[Bucket, ...]:
 
 @settings(max_examples=40, deadline=None)
 @given(HISTORY, st.data(), st.sampled_from([MIC, TTV, ERRORS]))
-def test_more_bad_units_are_never_better(
-    counts: list[tuple[int, int]], data: st.DataObject, kpi: str
-) -> None:
+def test_more_bad_units_are_never_better(counts: list[tuple[int, int]], data: st.DataObject, kpi: str) -> None:
     only = policy(kpi)
     (name,) = only.kpis
     where, more = data.draw(st.integers(0, len(counts) - 1)), data.draw(st.integers(1, 9))
     worse = [(n + more, b + more) if i == where else (n, b) for i, (n, b) in enumerate(counts)]
 
-    before, after = (
-        judge(only, {name: Series(history(c), last=FRESH)}).kpis[name] for c in (counts, worse)
-    )
+    before, after = (judge(only, {name: Series(history(c), last=FRESH)}).kpis[name] for c in (counts, worse))
 
     assert after.e_revert >= before.e_revert * (1 - 1e-12)
     assert after.e_advance <= before.e_advance * (1 + 1e-12)
@@ -528,9 +508,7 @@ def test_without_fresh_and_complete_data_nothing_passes(
 
 @settings(max_examples=40, deadline=None)
 @given(HISTORY, st.integers(0, 10**6))
-def test_empty_buckets_and_finer_ones_change_nothing(
-    counts: list[tuple[int, int]], seed: int
-) -> None:
+def test_empty_buckets_and_finer_ones_change_nothing(counts: list[tuple[int, int]], seed: int) -> None:
     plain, rng = [bucket for bucket in history(counts) if bucket.n], random.Random(seed)
     fine = []
     for bucket in plain:
@@ -570,9 +548,7 @@ def test_releases_at_the_warning_hardly_ever_pass_at_any_look() -> None:
     for _ in range(runs):
         counts = [(10, sum(rng.random() < 0.20 for _ in range(10))) for _ in range(120)]
         passed += any(
-            judge(policy(MIC), {"mic": Series(history(counts[:look]), last=FRESH)})
-            .kpis["mic"]
-            .status
+            judge(policy(MIC), {"mic": Series(history(counts[:look]), last=FRESH)}).kpis["mic"].status
             is KpiStatus.PASSED
             for look in range(10, 121, 10)
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import shutil
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -244,9 +245,7 @@ def test_a_foreign_pull_request_is_not_ours(at_20: World) -> None:
         cwd=at_20.remote,
     )
     at_20.git.sync()
-    foreign = at_20.forge.open(
-        branch="rollout/prod/mine", title="mine", body="by hand <!-- rollout:v1 e30= -->"
-    )
+    foreign = at_20.forge.open(branch="rollout/prod/mine", title="mine", body="by hand <!-- rollout:v1 e30= -->")
 
     at_20.reconcile()
 
@@ -293,17 +292,12 @@ def test_not_applied_holds_and_says_what_to_run(at_20: World) -> None:
     outcome = at_20.reconcile()["prod"]
 
     assert outcome.decision is not None
-    assert (
-        outcome.decision.reasons[0]
-        == "percent declared 50 %, live 20 %: run pulumi up --stack prod"
-    )
+    assert outcome.decision.reasons[0] == "percent declared 50 %, live 20 %: run pulumi up --stack prod"
     assert at_20.open("prod") == []
 
 
 @pytest.mark.parametrize("trouble", [TransientError("503"), ConfigError("401")])
-def test_a_source_that_fails_holds_with_its_words(
-    at_20: World, trouble: TransientError | ConfigError
-) -> None:
+def test_a_source_that_fails_holds_with_its_words(at_20: World, trouble: TransientError | ConfigError) -> None:
     """No evidence is a reason to hold, not an error of the pass."""
     at_20.wait(days=5)
     at_20.sources["prod"].down = trouble
@@ -315,6 +309,34 @@ def test_a_source_that_fails_holds_with_its_words(
     assert outcome.decision.reasons[0] == f"no evidence: {trouble}"
 
 
+def test_a_gap_that_is_over_restarts_evidence_and_bake(at_20: World) -> None:
+    """What was missed may have been bad: five whole days after it, not before."""
+    at_20.wait(days=4)
+    gap = (at_20.now - timedelta(hours=2), at_20.now - timedelta(hours=1))
+    at_20.sources["prod"].gaps = (gap,)
+    at_20.wait(days=4)
+    held = at_20.reconcile()["prod"]
+    at_20.wait(days=1)
+    at_20.reconcile()
+
+    assert held.decision is not None
+    assert "since a gap in the events ended" in held.decision.reasons[0]
+    assert held.decision.window.stage == gap[1]
+    assert [pr.title for pr in at_20.open("prod")] == ["rollout(prod): 20% -> 50%"]
+
+
+def test_a_gap_that_is_not_over_holds(at_20: World) -> None:
+    """The last poll missed events: incomplete, whatever the rest says."""
+    at_20.wait(days=6)
+    at_20.sources["prod"].gaps = ((at_20.now - timedelta(minutes=10), at_20.now),)
+
+    outcome = at_20.reconcile()["prod"]
+
+    assert outcome.decision is not None
+    assert "events may be missing from" in outcome.decision.reasons[0]
+    assert at_20.open("prod") == []
+
+
 def test_aws_that_cannot_be_read_holds_and_another_stack_goes_on(world: World) -> None:
     """A missing permission in prod does not keep staging from advancing."""
     world.live.broken["ontogra-cluster"] = Unreadable("ecs:DescribeServices: AccessDenied")
@@ -322,10 +344,7 @@ def test_aws_that_cannot_be_read_holds_and_another_stack_goes_on(world: World) -
     outcomes = world.reconcile()
 
     assert outcomes["prod"].decision is not None
-    assert (
-        outcomes["prod"].decision.reasons[0]
-        == "live state unknown: ecs:DescribeServices: AccessDenied"
-    )
+    assert outcomes["prod"].decision.reasons[0] == "live state unknown: ecs:DescribeServices: AccessDenied"
     assert len(world.open("staging")) == 1
 
 
@@ -346,9 +365,7 @@ def test_a_failed_deployment_holds(at_20: World) -> None:
     """The circuit breaker's word counts."""
     at_20.wait(days=5)
     service = at_20.live.applied["ontogra-cluster"]
-    at_20.live.applied["ontogra-cluster"] = replace(
-        service, deployment=Deployment.FAILED, detail="breaker"
-    )
+    at_20.live.applied["ontogra-cluster"] = replace(service, deployment=Deployment.FAILED, detail="breaker")
 
     outcome = at_20.reconcile()["prod"]
 
@@ -373,10 +390,7 @@ def test_an_unknown_stack_is_refused_with_those_that_exist(world: World) -> None
 )
 def test_exit_codes(errors: list[Exception], code: int) -> None:
     """A person's part outweighs a retry."""
-    assert (
-        loop.exit_code([loop.Outcome("a", error=error) for error in errors] + [loop.Outcome("b")])
-        == code
-    )
+    assert loop.exit_code([loop.Outcome("a", error=error) for error in errors] + [loop.Outcome("b")]) == code
 
 
 # ---------------------------------------------------------------- races and crashes
@@ -398,8 +412,7 @@ def test_two_passes_at_once_leave_one_pull_request(at_20: World, apart: int) -> 
     with context.Manager() as manager:
         barrier = manager.Barrier(2)
         racers = [
-            context.Process(target=_one_pass, args=(str(at_20.folder), index * apart, barrier))
-            for index in range(2)
+            context.Process(target=_one_pass, args=(str(at_20.folder), index * apart, barrier)) for index in range(2)
         ]
         for racer in racers:
             racer.start()
@@ -441,9 +454,7 @@ def test_a_pass_killed_after_any_push_and_run_again_ends_the_same(
         again = World.reopened(at_20.folder)
         again.reconcile()
 
-        assert isinstance(outcome.error, KilledError) == (
-            writes < 3
-        )  # the branch, the pull request, the check
+        assert isinstance(outcome.error, KilledError) == (writes < 3)  # the branch, the pull request, the check
         assert len(again.open("prod")) == 1
         ends.add(again.refs())
     assert len(ends) == 1

@@ -86,9 +86,7 @@ def test_splice_changes_these_bytes_only(case: str) -> None:
     data, changes = splice(before, CASES[case], name=NAME)
 
     assert data == after
-    assert {change.path: change.new for change in changes} == {
-        path: str(value) for path, value in CASES[case].items()
-    }
+    assert {change.path: change.new for change in changes} == {path: str(value) for path, value in CASES[case].items()}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -98,9 +96,7 @@ def test_restore_of_the_latest_commit_gives_back_the_bytes(case: str) -> None:
     data, changes = restore(after, before, after, name=NAME)
 
     assert data == before
-    assert {change.path: change.old for change in changes} == {
-        path: str(value) for path, value in CASES[case].items()
-    }
+    assert {change.path: change.old for change in changes} == {path: str(value) for path, value in CASES[case].items()}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -131,9 +127,7 @@ def test_read_gives_typed_values() -> None:
 
 
 def test_read_leaves_keys_of_the_service_that_it_does_not_know_to_the_infrastructure() -> None:
-    service = (
-        b"{cluster: c, name: n, image: i, candidateImage: j, desired: &d 2, more: [!!str x, *d]}"
-    )
+    service = b"{cluster: c, name: n, image: i, candidateImage: j, desired: &d 2, more: [!!str x, *d]}"
     data = SMALL.replace(b"{cluster: c, name: n, image: i}", service)
 
     assert read(data, name=NAME).service == Service("c", "n", "i", candidate_image="j")
@@ -350,9 +344,7 @@ def test_a_percent_that_readers_may_disagree_on_is_refused_as_a_new_value(value:
     assert f"found {value!r}" in str(error.value)
 
 
-@pytest.mark.parametrize(
-    "written", [*map(json.dumps, PERCENTS), *(p for p in PERCENTS if p == p.strip())]
-)
+@pytest.mark.parametrize("written", [*map(json.dumps, PERCENTS), *(p for p in PERCENTS if p == p.strip())])
 def test_a_percent_that_readers_may_disagree_on_is_refused_as_an_old_value(written: str) -> None:
     data = replaced(b"10\n", written.encode() + b"\n")
 
@@ -373,9 +365,7 @@ def test_a_percent_that_readers_may_disagree_on_is_refused_as_an_old_value(writt
     ],
 )
 def test_a_new_value_that_is_not_allowed_is_refused(path: str, value: str, allowed: str) -> None:
-    with pytest.raises(
-        ConfigError, match=f"found {str(value)!r}; write {allowed}".replace("\\", ".")
-    ):
+    with pytest.raises(ConfigError, match=f"found {str(value)!r}; write {allowed}".replace("\\", ".")):
         splice(SMALL, {path: value}, name=NAME)
 
 
@@ -433,9 +423,7 @@ def test_an_edit_survives_a_service_that_cannot_be_read() -> None:
     "written",
     ["20 # more", "20\n    # more", "20\n    intake: paused", "20, x: 1", "0", "'20", "  20"],
 )
-def test_an_edit_that_would_do_more_is_refused(
-    written: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_edit_that_would_do_more_is_refused(written: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The proof by reading again does not trust what writes the scalar."""
     monkeypatch.setattr(stackfile, "_written", lambda *_: written)
 
@@ -600,9 +588,7 @@ PERCENT = st.integers(0, 100)
 
 
 @settings(deadline=None, max_examples=50)
-@given(
-    st.sampled_from(sorted(CASES)), PERCENT, TEXT, st.sampled_from(["\n", "\r\n"]), st.booleans()
-)
+@given(st.sampled_from(sorted(CASES)), PERCENT, TEXT, st.sampled_from(["\n", "\r\n"]), st.booleans())
 @example("plain", 0, "\x85\u2028\ufeff'\"\\", "\n", True)
 def test_splice_then_read_gives_the_value_and_splicing_back_the_bytes(
     case: str, percent: int, text: str, line_end: str, final: bool
@@ -635,9 +621,7 @@ def test_splice_then_read_gives_the_value_and_splicing_back_the_bytes(
 
 @settings(deadline=None)
 @given(st.text(max_size=30), PERCENT, TEXT, TEXT, TEXT)
-def test_nothing_around_the_scalar_changes(
-    name: str, percent: int, above: str, comment: str, below: str
-) -> None:
+def test_nothing_around_the_scalar_changes(name: str, percent: int, above: str, comment: str, below: str) -> None:
     lines = [
         f"# {above!r}",
         "config:",

@@ -47,9 +47,7 @@ triggers:
 API = """
   it: {rate: {event: api_call, bad: {status: 5xx}, unit: event}, above: 2%, for: 10m, then: hold}
 """
-FIRST = (
-    "  it: {rate: {event: run, bad: {outcome: failed}}, above: 5%, in_first: 10, then: rollback}"
-)
+FIRST = "  it: {rate: {event: run, bad: {outcome: failed}}, above: 5%, in_first: 10, then: rollback}"
 LEGAL = "  it: {any: {event: legal_review, severity: critical}, then: rollback}"
 CRASH = "  it: {any: {event: crash}, then: rollback}"
 DIP = "  it: {kpi: mic, below_control: 10%, then: {set: flags.mic, to: native}}"
@@ -139,9 +137,7 @@ def test_the_shipped_triggers_without_data_are_unknown() -> None:
         pytest.param(5, lambda i: i in (3, 4), QUIET, "1 of 1 parts", id="two-in-fifty-are-noise"),
     ],
 )
-def test_sustained(
-    calls: int, bad: Callable[[int], int], status: TriggerStatus, parts: str
-) -> None:
+def test_sustained(calls: int, bad: Callable[[int], int], status: TriggerStatus, parts: str) -> None:
     found = judge(API, Series(minutes(60, calls, bad)))
 
     assert (found.status, f"above 2 % in {parts}" in found.reason) == (status, True)
@@ -150,10 +146,7 @@ def test_sustained(
 def test_sustained_says_its_arithmetic() -> None:
     found = judge(API, Series(minutes(60, 100, lambda i: 1)))
 
-    assert (
-        found.reason
-        == "10 of 1000 bad in the last 10 min, above 2 % in 0 of 10 parts, e-value 0 < 100"
-    )
+    assert found.reason == "10 of 1000 bad in the last 10 min, above 2 % in 0 of 10 parts, e-value 0 < 100"
 
 
 def test_what_may_still_change_is_not_judged() -> None:
@@ -204,9 +197,7 @@ def test_a_healthy_rate_never_fires_at_any_look() -> None:
         assert judge(API, Series(minutes_of(seen))).status is QUIET
 
 
-@pytest.mark.parametrize(
-    ("length", "parts"), [("1m", "1 of 1"), ("2m", "2 of 2"), ("7m", "5 of 5"), ("30s", "1 of 1")]
-)
+@pytest.mark.parametrize(("length", "parts"), [("1m", "1 of 1"), ("2m", "2 of 2"), ("7m", "5 of 5"), ("30s", "1 of 1")])
 def test_parts_are_no_shorter_than_a_bucket(length: str, parts: str) -> None:
     found = judge(API.replace("10m", length), Series(minutes(60, 2000, lambda i: 400)))
 
@@ -280,15 +271,11 @@ def test_a_rare_kpi_is_stale_by_the_policy() -> None:
         pytest.param(API, Series(minutes(60, 100, lambda i: 0)), -12, id="sustained"),
         pytest.param(FIRST, Series(first=(False,) * 10), -1440, id="first"),
         pytest.param(LEGAL, Series((Bucket(END, 1, 0, 0),)), -1440, id="any"),
-        pytest.param(
-            DIP, Series(minutes(60, 9, lambda i: 0), minutes(60, 9, lambda i: 0)), -1440, id="dip"
-        ),
+        pytest.param(DIP, Series(minutes(60, 9, lambda i: 0), minutes(60, 9, lambda i: 0)), -1440, id="dip"),
         pytest.param(LEVEL, Series(minutes(60, 9, lambda i: 0)), -720, id="level"),
     ],
 )
-def test_a_gap_in_what_is_looked_at_is_not_quiet(
-    trigger: str, series: Series, begin_min: int
-) -> None:
+def test_a_gap_in_what_is_looked_at_is_not_quiet(trigger: str, series: Series, begin_min: int) -> None:
     begin = NOW + timedelta(minutes=begin_min)
     before = judge(trigger, series, gaps=[(START - timedelta(days=2), begin)])
     inside = judge(trigger, series, gaps=[(begin, begin + timedelta(minutes=1))])
@@ -340,9 +327,7 @@ def test_one_event_in_either_arm_is_enough_and_is_named() -> None:
     pilot = judge(LEGAL, Series((clean, hit), examples=("e7", "e8", "e9", "e10")))
     control = judge(LEGAL, Series(control=(hit,)))
 
-    assert pilot == TriggerResult(
-        FIRED, "2 matching legal_review, first by 2026-03-02 12:01 UTC (e7, e8, e9)"
-    )
+    assert pilot == TriggerResult(FIRED, "2 matching legal_review, first by 2026-03-02 12:01 UTC (e7, e8, e9)")
     assert control == TriggerResult(FIRED, "2 matching legal_review, first by 2026-03-02 12:01 UTC")
 
 
@@ -400,9 +385,7 @@ def test_a_dip_says_its_arithmetic() -> None:
         pytest.param(LOW, 2, 10, QUIET, "120 of 600 bad", id="rate-at-the-level"),
     ],
 )
-def test_a_level_for_a_time(
-    trigger: str, bad: int, calls: int, status: TriggerStatus, text: str
-) -> None:
+def test_a_level_for_a_time(trigger: str, bad: int, calls: int, status: TriggerStatus, text: str) -> None:
     found = judge(trigger, Series(minutes(120, calls, lambda i: bad)))
 
     assert (found.status, text in found.reason) == (status, True)
@@ -442,9 +425,7 @@ COUNTS = st.integers(0, 60).flatmap(lambda n: st.tuples(st.just(n), st.integers(
 
 
 @settings(max_examples=40, deadline=None)
-@given(
-    st.lists(COUNTS, min_size=1, max_size=30), st.data(), st.sampled_from([API, SLOW, LOW, LEVEL])
-)
+@given(st.lists(COUNTS, min_size=1, max_size=30), st.data(), st.sampled_from([API, SLOW, LOW, LEVEL]))
 def test_more_bad_units_never_quieten_a_trigger(
     counts: list[tuple[int, int]], data: st.DataObject, trigger: str
 ) -> None:

@@ -42,14 +42,15 @@ class ScriptedSource:
     down: PilotError | None = None
     silent: bool = False
     units: int = 600
-    at_once: int = 0
+    gaps: tuple[tuple[datetime, datetime], ...] = ()
 
     def read(self, queries: Sequence[Query], window: Window) -> Recorded:
         if self.down:
             raise self.down
         if self.silent:
             return Recorded({})
-        return Recorded({q.name: self._series(q, window) for q in queries}, last=window.now)
+        series = {query.name: self._series(query, window) for query in queries}
+        return Recorded(series, gaps=self.gaps, last=window.now)
 
     def _series(self, query: Query, window: Window) -> Series:
         share = self.bad.get(query.name, 0.0)
@@ -129,11 +130,7 @@ class World:
     def run(self, *command: str, cwd: Path | None = None) -> str:
         stamp = f"{int(self.now.timestamp())} +0000"
         who = {"NAME": "Ana", "EMAIL": "ana@example.com", "DATE": stamp}
-        environment = {
-            f"GIT_{role}_{key}": value
-            for role in ("AUTHOR", "COMMITTER")
-            for key, value in who.items()
-        }
+        environment = {f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER") for key, value in who.items()}
         done = subprocess.run(
             command, cwd=cwd or self.checkout, check=True, capture_output=True, text=True,
             env={"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(self.folder), **environment},
@@ -161,9 +158,7 @@ class World:
     def merge(self, number: int) -> str:
         return self.forge.merge(number, by="Ana", at=self.now)
 
-    def edit(
-        self, path: str, old: str, new: str, message: str = "edit", *, branch: str = "main"
-    ) -> str:
+    def edit(self, path: str, old: str, new: str, message: str = "edit", *, branch: str = "main") -> str:
         """What a person commits and pushes."""
         self.run("git", "fetch", "-q", str(self.remote), branch)
         self.run("git", "checkout", "-q", "-B", "work", "FETCH_HEAD")

@@ -55,9 +55,7 @@ def of(decision: Decision, *, file_commit: str, base: str) -> Proposal:
     )
 
 
-def ident(
-    stack: str, verdict: Verdict, changes: Mapping[str, tuple[Any, Any]], file_commit: str
-) -> str:
+def ident(stack: str, verdict: Verdict, changes: Mapping[str, tuple[Any, Any]], file_commit: str) -> str:
     """Eight hex digits of the stack, the move and *file_commit*, the last commit that changed the stack file."""
     moves = sorted((path, str(old), str(new)) for path, (old, new) in changes.items())
     key = json.dumps([stack, verdict, moves, file_commit])

@@ -53,9 +53,7 @@ def rollout_id(message: str) -> str | None:
 # ---------------------------------------------------------------- the pull request's body
 
 
-def body(
-    proposal: Proposal, decision: Decision, policy: Policy, *, base_branch: str = "main"
-) -> str:
+def body(proposal: Proposal, decision: Decision, policy: Policy, *, base_branch: str) -> str:
     """The text of a pull request: what changes, why, what merging does, how to undo and how to decline."""
     file = f"Pulumi.{proposal.stack}.yaml"
     changes = [
@@ -99,12 +97,8 @@ def verdict_sentence(proposal: Proposal) -> str:
         move = f"from {proposal.from_percent} % to {proposal.to_percent} %"
         return f"Take the pilot in {proposal.stack} back {move} of users."
     if proposal.verdict is Verdict.FLIP:
-        moves = " and ".join(
-            f"{path} from {old} to {new}" for path, (old, new) in proposal.changes.items()
-        )
-        return escape(
-            f"Switch {moves} in {proposal.stack}; the percent stays {proposal.from_percent} %."
-        )
+        moves = " and ".join(f"{path} from {old} to {new}" for path, (old, new) in proposal.changes.items())
+        return escape(f"Switch {moves} in {proposal.stack}; the percent stays {proposal.from_percent} %.")
     return f"Raise the pilot in {proposal.stack} from {proposal.from_percent} % to {proposal.to_percent} % of users."
 
 

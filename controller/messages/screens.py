@@ -42,8 +42,7 @@ def decision_json(decision: Decision) -> dict[str, Any]:
         "window": {"start": window.start.isoformat(), "end": window.now.isoformat()},
         "kpis": {name: _kpi_json(kpi) for name, kpi in decision.evidence.kpis.items()},
         "triggers": {
-            name: {"status": str(result.status), "reason": result.reason}
-            for name, result in decision.triggers.items()
+            name: {"status": str(result.status), "reason": result.reason} for name, result in decision.triggers.items()
         },
         "policy_sha256": decision.policy_sha256,
         "evidence_sha256": decision.evidence_sha256,
@@ -57,8 +56,7 @@ def _kpi_json(kpi: KpiEvidence) -> dict[str, Any]:
     )
     values = {key: getattr(kpi, key) for key in keys} | {"status": str(kpi.status)}
     return {
-        key: None if isinstance(value, float) and abs(value) == float("inf") else value
-        for key, value in values.items()
+        key: None if isinstance(value, float) and abs(value) == float("inf") else value for key, value in values.items()
     }
 
 
@@ -89,11 +87,7 @@ def status(facts: Facts, decision: Decision, pull_request: str | None) -> Render
         if result.status is not TriggerStatus.QUIET and decision.from_percent:
             lines.append(Text(f"  trigger {name} {result.status}: {result.reason}"))
     lines += [Text(f"  {note}") for note in facts.notes]
-    lines.append(
-        Text(
-            f"  {pull_request or 'no open pull request'}; next check {decision.next_check:%H:%M} UTC"
-        )
-    )
+    lines.append(Text(f"  {pull_request or 'no open pull request'}; next check {decision.next_check:%H:%M} UTC"))
     return Group(*lines)
 
 
@@ -119,9 +113,5 @@ def history(past: History) -> Iterable[Text]:
         commit, after = step.commit, step.after.rollout.percent
         before = step.before.rollout.percent if step.before else None
         move = f"{after} %" if before in (None, after) else f"{before} % -> {after} %"
-        who = (
-            f"proposed by the controller, merged by {commit.by}" if commit.rollout_id else commit.by
-        )
-        yield Text(
-            f"{commit.time:%Y-%m-%d %H:%M} UTC  {commit.oid[:8]}  {move:<14}  {commit.subject}  ({who})"
-        )
+        who = f"proposed by the controller, merged by {commit.by}" if commit.rollout_id else commit.by
+        yield Text(f"{commit.time:%Y-%m-%d %H:%M} UTC  {commit.oid[:8]}  {move:<14}  {commit.subject}  ({who})")

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
 from controller.policy.schema import BelowControl, KpiLevel, Policy, RevertTo, SetFlag, Stage
 
+_MONDAY = datetime(2024, 1, 1, tzinfo=UTC)
 Finding = tuple[tuple[str | int, ...], str]
 
 
 def contradictions(policy: Policy) -> Iterator[Finding]:
     """What is wrong between the parts of a policy that is right part by part: where it stands, and a sentence."""
     yield from _ladder(("stages",), policy.stages)
+    if not any(kpi.weight for kpi in policy.kpis.values()):
+        yield ("kpis",), "every weight is 0: no evidence could ever revert; give one KPI a weight"
+    if all(any(freeze.covers(_MONDAY + timedelta(minutes=m)) for freeze in policy.freeze) for m in range(10080)):
+        yield (
+            ("freeze",),
+            "covers the whole week: no advance could ever be proposed; to stop, set hold in the stack file",
+        )
     for name, override in policy.stacks.items():
         if override.stages is not None:
             yield from _ladder(("stacks", name, "stages"), override.stages)

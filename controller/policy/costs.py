@@ -35,17 +35,13 @@ def failures(trigger: FirstUnits) -> int:
 
 def alarm(trigger_units: int, bad: int, rate: float) -> float:
     """P(at least *bad* of *trigger_units* are bad) at a true *rate*: the binomial tail."""
-    return 1 - sum(
-        comb(trigger_units, k) * rate**k * (1 - rate) ** (trigger_units - k) for k in range(bad)
-    )
+    return 1 - sum(comb(trigger_units, k) * rate**k * (1 - rate) ** (trigger_units - k) for k in range(bad))
 
 
 def _first(trigger: FirstUnits) -> Iterator[str]:
     n, need = trigger.in_first, failures(trigger)
     healthy = [trigger.above / 5, trigger.above * 2 / 5]
-    each = " and ".join(
-        f"{alarm(n, need, rate):.1%} at a true {number(rate, '%')}" for rate in healthy
-    )
+    each = " and ".join(f"{alarm(n, need, rate):.1%} at a true {number(rate, '%')}" for rate in healthy)
     yield f"fires at failure {need} of the first {n}, literally; false alarms {each}"
     softer = next((k for k in range(need + 1, n + 1) if alarm(n, k, trigger.above) <= 0.02), None)
     if softer is not None:

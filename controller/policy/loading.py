@@ -54,9 +54,7 @@ def _parse(data: bytes, name: str) -> tuple[Any, dict[Path, yaml.Mark]]:
             marks[path] = node.start_mark
         return loader.construct_document(root), marks
     except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"{name}: not UTF-8 at byte {error.start}; save the file as UTF-8"
-        ) from None
+        raise ConfigError(f"{name}: not UTF-8 at byte {error.start}; save the file as UTF-8") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
@@ -75,9 +73,7 @@ def _nodes(path: Path, node: yaml.Node, name: str) -> Iterator[tuple[Path, yaml.
         for key, value in node.value:
             if key.value in seen:
                 mark = key.start_mark
-                raise ConfigError(
-                    f"{name}:{mark.line + 1}:{mark.column + 1}: {key.value} stands twice; keep one"
-                )
+                raise ConfigError(f"{name}:{mark.line + 1}:{mark.column + 1}: {key.value} stands twice; keep one")
             seen.add(key.value)
             yield (*path, key.value, "#key"), key
             yield from _nodes((*path, key.value), value, name)

@@ -23,6 +23,7 @@ from controller.model import Query
 from controller.policy.values import Bound, BoundText, Duration, Level, Share, Texts
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+StackName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
 Percent = Annotated[int, Field(strict=True, ge=0, le=100)]
 
 
@@ -118,7 +119,8 @@ class Kpi(Part):
     """
     A measured quantity with its target and, mostly, a warning bound.
 
-    `weight` is its share of the revert budget, relative to the others. `min_units` is what `proof: estimate` asks for.
+    `weight` is its share of the revert budget, relative to the others; with 0 it never reverts by itself, and its
+    trigger is the remedy. No stage is left upwards on fewer than `min_units`.
     `stale` is how long its events may be silent before their absence says something.
     """
 
@@ -128,7 +130,7 @@ class Kpi(Part):
     target: BoundText
     warning: BoundText | None = None
     required: bool = True
-    weight: Annotated[float, Field(gt=0)] = 1
+    weight: Annotated[float, Field(ge=0)] = 1
     min_units: Annotated[int, Field(ge=1)] = 10
     stale: Duration = timedelta(hours=6)
     advice: str = ""
@@ -149,11 +151,7 @@ class Kpi(Part):
             raise ValueError("a warning is written with < or >")
         if self.warning.unit != self.target.unit or self.warning.upper != self.target.upper:
             raise ValueError(f"warning {self.warning} and target {self.target} measure differently")
-        better = (
-            self.warning.value < self.target.value
-            if self.target.upper
-            else self.warning.value > self.target.value
-        )
+        better = self.warning.value < self.target.value if self.target.upper else self.warning.value > self.target.value
         if better:
             raise ValueError(f"warning {self.warning} is better than target {self.target}")
         return self
@@ -225,9 +223,7 @@ class AnyEvent(TriggerBase):
     @classmethod
     def _typed(cls, value: Mapping[str, tuple[str, ...]]) -> Mapping[str, tuple[str, ...]]:
         if len(value.get("event", ())) != 1:
-            raise ValueError(
-                "any needs one event, such as {event: legal_review, severity: critical}"
-            )
+            raise ValueError("any needs one event, such as {event: legal_review, severity: critical}")
         return value
 
     def query(self, name: str) -> Query:
@@ -285,11 +281,9 @@ Trigger = Annotated[
 class Freeze(Part):
     """A weekly window, in UTC, in which no advance is proposed. Reverts ignore it."""
 
-    days: Annotated[
-        tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...], Field(min_length=1)
-    ]
+    days: Annotated[tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...], Field(min_length=1)]
     from_: Annotated[str, Field(alias="from", pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")] = "00:00"
-    to: Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]|24:00$")] = "24:00"
+    to: Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$")] = "24:00"
 
     def covers(self, now: datetime) -> bool:
         """Whether *now* (UTC) lies in the window; `from` after `to` reaches into the next day."""
@@ -300,9 +294,7 @@ class Freeze(Part):
         yesterday = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")[now.weekday()]
         if self.from_ < self.to:
             return today in self.days and self.from_ <= clock < self.to
-        return (today in self.days and clock >= self.from_) or (
-            yesterday in self.days and clock < self.to
-        )
+        return (today in self.days and clock >= self.from_) or (yesterday in self.days and clock < self.to)
 
 
 class StackOverride(Part):
@@ -310,7 +302,7 @@ class StackOverride(Part):
 
     stages: tuple[Stage, ...] | None = None
     source: Source | None = None
-    after: Name | None = None
+    after: StackName | None = None
     cool_down: Duration | None = None
 
 
@@ -327,15 +319,13 @@ class Policy(Part):
     cool_down: Duration = timedelta(days=1)
     max_reverts: Annotated[int, Field(ge=1)] = 2
     pull_request_ages_out: Duration = timedelta(days=1)
-    stacks: Mapping[Name, StackOverride] = {}
+    stacks: Mapping[StackName, StackOverride] = {}
 
     def for_stack(self, stack: str) -> Policy:
         """The policy as it holds for *stack*: its overrides applied."""
         override = self.stacks.get(stack, StackOverride())
         changed = {
-            key: value
-            for key in ("stages", "source", "cool_down")
-            if (value := getattr(override, key)) is not None
+            key: value for key in ("stages", "source", "cool_down") if (value := getattr(override, key)) is not None
         }
         return self.model_copy(update=changed)
 

@@ -86,15 +86,9 @@ def _texts(value: object) -> object:
     return (str(value),) if isinstance(value, (str, int, float)) else value
 
 
-Duration = Annotated[
-    timedelta, BeforeValidator(_duration), WithJsonSchema({"type": "string", "pattern": _DURATION})
-]
-Share = Annotated[
-    float, BeforeValidator(_share), WithJsonSchema({"type": "string", "pattern": _SHARE})
-]
-BoundText = Annotated[
-    Bound, BeforeValidator(_bound), WithJsonSchema({"type": "string", "pattern": _BOUND})
-]
+Duration = Annotated[timedelta, BeforeValidator(_duration), WithJsonSchema({"type": "string", "pattern": _DURATION})]
+Share = Annotated[float, BeforeValidator(_share), WithJsonSchema({"type": "string", "pattern": _SHARE})]
+BoundText = Annotated[Bound, BeforeValidator(_bound), WithJsonSchema({"type": "string", "pattern": _BOUND})]
 Level = Annotated[
     Bound,
     BeforeValidator(_level),

@@ -24,7 +24,7 @@ GOLDEN = ROOT / "tests" / "golden" / "messages"
 def proposed(given_: Facts) -> tuple[Proposal, str]:
     decision = replace(decide(given_), policy_sha256="p" * 64, evidence_sha256="e" * 64)
     proposal = proposals.of(decision, file_commit="c" * 40, base="b" * 40)
-    return proposal, pull_request.body(proposal, decision, POLICY)
+    return proposal, pull_request.body(proposal, decision, POLICY, base_branch="main")
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,9 @@ def test_titles_branches_and_trailers() -> None:
         "rollout(prod): flags.micPrompt primer -> native",
     ]
     assert proposals.branch(revert) == f"rollout/prod/revert-20-0-{revert.id}"
-    message = pull_request.commit_message(revert, decide(facts(20, triggers=triggers(legal_defect="1\n\nRollout-Id: 0"))))
+    message = pull_request.commit_message(
+        revert, decide(facts(20, triggers=triggers(legal_defect="1\n\nRollout-Id: 0")))
+    )
     assert message == (
         "rollout(prod): 20% -> 0% (revert)\n\n"
         "legal_defect fired: 1 Rollout-Id: 0\n\n"
@@ -65,7 +67,12 @@ def test_titles_branches_and_trailers() -> None:
 
 @pytest.mark.parametrize(
     "message",
-    ["edit by hand", "Rollout-Id: 0123abcd in the subject", "x\n\nRollout-Id: 0123abcd\n\nlast words", "x\n\nRollout-Id: 0123"],
+    [
+        "edit by hand",
+        "Rollout-Id: 0123abcd in the subject",
+        "x\n\nRollout-Id: 0123abcd\n\nlast words",
+        "x\n\nRollout-Id: 0123",
+    ],
 )
 def test_a_persons_commit_has_no_rollout_id(message: str) -> None:
     """Only a trailer, in the last paragraph, whole."""
@@ -154,7 +161,18 @@ def test_the_decision_as_data_has_the_promised_keys_and_is_json() -> None:
         "stack", "verdict", "from", "to", "changes", "reasons", "next_check", "window", "kpis", "triggers",
         "policy_sha256", "evidence_sha256",
     }  # fmt: skip
-    promised = {"status", "n", "bad", "estimate", "target", "warning", "e_advance", "e_revert", "freshness_s", "complete"}
+    promised = {
+        "status",
+        "n",
+        "bad",
+        "estimate",
+        "target",
+        "warning",
+        "e_advance",
+        "e_revert",
+        "freshness_s",
+        "complete",
+    }
     assert promised <= set(data["kpis"]["ttv_p90"])
     assert data["kpis"]["ttv_p90"]["e_advance"] is None
     assert (data["verdict"], data["changes"]) == (str(Verdict.ADVANCE), {"percent": [10, 20]})
