@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from controller.model import Bucket
@@ -83,7 +84,7 @@ def cells(buckets: Iterable[Bucket], *, start: float, worse: bool = False) -> li
         else:
             cell[0] += bucket[1]
             cell[1] += bucket[counted]
-    return [Cell(at, *found[at]) for at in sorted(found)]
+    return [Cell(at, n, bad) for at, (n, bad) in sorted(found.items())]
 
 
 def absent(silence: float, *, lag: float, per_second: float) -> float:
@@ -172,7 +173,7 @@ def e_restarted(found: Sequence[Cell], stream: Sequence[Bet], *, beyond: float |
     for position in range(len(found) - 1, -1, -1):
         at, units, bads = found[position]
         n, bad = n + units, bad + bads
-        if beyond is not None and excess(n, bad, beyond) < MARGIN:
+        if beyond is not None and (bad <= beyond * n or excess(n, bad, beyond) < MARGIN):
             continue
         good, e = n - bad, 0.0
         for weight, per_bad, per_good in stream:
@@ -284,7 +285,8 @@ def projection(n: int, q: float, control_n: int, control_q: float, *, dip: float
     return dip + rest * control, control
 
 
-def two_arm_factors(stratum: Stratum, control_q: float, *, dip: float) -> list[float]:
+@lru_cache(maxsize=1 << 16)  # every pass asks again of the same past
+def two_arm_factors(stratum: Stratum, control_q: float, *, dip: float) -> tuple[float, ...]:
     """
     Log factors of one stratum, one for each of DIPS, against "the pilot's good rate is at least
     (1 - *dip*) times the control's"; *control_q* is what the past says of the control's bad rate.
@@ -303,7 +305,7 @@ def two_arm_factors(stratum: Stratum, control_q: float, *, dip: float) -> list[f
             + control_bad * log(control_q / control)
             + (control_n - control_bad) * log((1 - control_q) / (1 - control))
         )
-    return logs
+    return tuple(logs)
 
 
 def e_two_arms(found: Sequence[Stratum], *, dip: float) -> float:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
+from itertools import chain
 
 from controller import decide, evidence, stackfile, triggers
 from controller.errors import ConfigError, PilotError
@@ -244,6 +247,15 @@ def file_commit(facts: decide.Facts) -> str:
 
 def fingerprint(recorded: Recorded) -> str:
     """SHA-256 of what a source said, so that two decisions can be compared by what they rest on."""
-    series = {name: [getattr(one, key) for key in one.__slots__] for name, one in recorded.series.items()}
-    rest = [getattr(recorded, key) for key in recorded.__slots__ if key != "series"]
-    return hashlib.sha256(json.dumps([series, rest], sort_keys=True, default=str).encode()).hexdigest()
+    digest = hashlib.sha256()
+    for name, series in sorted(recorded.series.items()):
+        rest = (name, series.estimate, series.first, str(series.last), series.examples)
+        digest.update(json.dumps(rest).encode())
+        for arm in (series.pilot, series.control):
+            counts = array("q", chain.from_iterable(arm))  # as JSON they would cost more than the decision
+            if sys.byteorder == "big":
+                counts.byteswap()
+            digest.update(len(arm).to_bytes(8, "little") + counts.tobytes())
+    said = [recorded.gaps, recorded.malformed, recorded.duplicates, recorded.future, recorded.notes, recorded.last]
+    digest.update(json.dumps(said, default=str).encode())
+    return digest.hexdigest()

@@ -171,7 +171,8 @@ class Proposer:
             return []
         if not self.dry_run:
             self.forge.check(pr.head, state, pull_request.check_description(self.decision))
-        return [f"check rollout/evidence of #{pr.number}: {state}, {self.decision.reasons[0]}"]
+        why = f", {self.decision.reasons[0]}" if state is CheckState.FAILURE else ""
+        return [f"check rollout/evidence of #{pr.number}: {state}{why}"]
 
     def _open(self, proposal: Proposal) -> tuple[PullRequest | None, list[str]]:
         done = f"opened {pull_request.title(proposal)}"

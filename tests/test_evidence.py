@@ -228,7 +228,7 @@ def test_silence_of_a_rare_kpi_is_stale_by_the_policy() -> None:
 
 
 def test_a_pilot_gone_silent_is_stale_while_the_control_goes_on() -> None:
-    old = tuple(replace(bucket, end=bucket.end - 4 * 3600) for bucket in spread(300, 10))
+    old = tuple(bucket._replace(end=bucket.end - 4 * 3600) for bucket in spread(300, 10))
 
     found = judge(policy(MIC), {"mic": Series(old, spread(900, 90), last=FRESH)}).kpis["mic"]
 
@@ -498,7 +498,7 @@ def test_without_fresh_and_complete_data_nothing_passes(
     counts: list[tuple[int, int]], stage: Stage, missing: str
 ) -> None:
     shift = {"old": 7 * 3600, "before": 25 * 3600}.get(missing, 0)
-    buckets = tuple(replace(bucket, end=bucket.end - shift) for bucket in history(counts))
+    buckets = tuple(bucket._replace(end=bucket.end - shift) for bucket in history(counts))
     gaps = [(NOW - timedelta(hours=1), NOW)] if missing == "gap" else []
 
     found = judge(policy(MIC), {"mic": Series(buckets)}, stage=stage, gaps=gaps).kpis["mic"]
