@@ -459,7 +459,7 @@ def test_there_is_no_proportion_without_two_arms(percent: int, n: int) -> None:
 def test_the_bucket_in_which_the_stage_began_has_no_share() -> None:
     stage = STAGE + timedelta(seconds=60)
     mixed = Bucket(int(STAGE.timestamp()) + 300, 500, 0, 0)
-    whole = replace(mixed, end=mixed.end + 300, n=7)
+    whole = mixed._replace(end=mixed.end + 300, n=7)
 
     found = judge(policy(MIC), {"exposure": Series((mixed, whole))}, within=window(stage=stage)).proportion
 
