@@ -1,0 +1,1 @@
+"""Where KPI data come from: adapters named after what they read; they share `records` and `counting`."""

@@ -1,0 +1,250 @@
+"""Answers queries over JSON lines: what every source that reads events shares. It knows no file by itself."""
+
+from __future__ import annotations
+
+import glob
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import takewhile, zip_longest
+from typing import Any
+
+import duckdb
+
+from controller.model import Bucket, Query, Recorded, Series, Window
+from controller.sources import records, samples
+from controller.sources.malformed import describe
+from controller.sources.records import Layout, Names
+from controller.sources.samples import EACH, EXPOSED
+
+DESCRIBED = 5  # malformed records of a load, or of an answer, that are described in words
+EXAMPLES = 3
+Gaps = tuple[tuple[datetime, datetime], ...]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass
+class _Answer:
+    """What is known of a query: buckets by arm, and of the pilot's first units and bad units (bucket, what to show)."""
+
+    buckets: dict[bool, list[Bucket]] = field(default_factory=lambda: {True: [], False: []})
+    first: list[tuple[int, bool]] = field(default_factory=list)
+    examples: list[tuple[int, str]] = field(default_factory=list)
+
+    def forget_after(self, final: int) -> None:
+        """Keep what ended by *final*."""
+        for buckets in self.buckets.values():
+            while buckets and buckets[-1].end > final:
+                buckets.pop()
+        for shown in (self.first, self.examples):
+            while shown and shown[-1][0] > final:
+                shown.pop()
+
+
+class Counter:
+    """
+    Events of one source and the answers about them, kept from pass to pass.
+
+    A pass costs what is new: samples are made when events are loaded, and a bucket that ended before the last pass and
+    before every event loaded since is final. The answers are those of a fresh Counter that loads the same lines.
+    """
+
+    def __init__(self, names: Names) -> None:
+        self._names = names
+        self._con = duckdb.connect()
+        self._con.execute("SET TimeZone = 'UTC'")
+        self._layout = Layout.of((), names)
+        self._queries: tuple[Query, ...] = ()
+        self._sampled = False  # whether the samples are those of all events
+        self._start = 0
+        self._rows = 0  # of `event`
+        self._malformed: list[tuple[int | None, str | None]] = []  # when, and what is wrong
+        self._final = 0  # microseconds: what ended by then is in `_answers` and stays as it is
+        self._answers: list[_Answer] = []
+
+    def fits(self, queries: Sequence[Query]) -> bool:
+        """Whether what is loaded can answer *queries*; if not, `reset` and load everything again."""
+        return self._layout == Layout.of(queries, self._names)
+
+    def reset(self, queries: Sequence[Query]) -> None:
+        """Forget every event, and make room for those that *queries* read."""
+        self._layout = Layout.of(queries, self._names)
+        self._rows, self._malformed, self._sampled = 0, [], False
+        records.create_repeats(self._con)
+
+    def load(self, paths: Sequence[str], *, origin: tuple[str, int] | None = None) -> None:
+        """
+        Add the records of files, which come after all that are loaded.
+
+        *origin* is the file that the only path holds the end of, and the number of bytes before it.
+        """
+        after = self._rows
+        records.load(self._con, self._layout, [glob.escape(path) for path in paths], after=after)
+        first, rows = self._one(f"SELECT min(ts), count(*) FROM event WHERE rowid >= {after}")
+        self._rows += rows
+        bad = self._con.execute(f"SELECT rowid, ts FROM event WHERE rowid >= {after} AND kind IS NULL").fetchall()
+        shown = [row - after for row, _ in bad[:DESCRIBED]]
+        words = describe([origin] if origin else [(path, 0) for path in paths], shown, self._names)
+        self._malformed += zip_longest((ts for _, ts in bad), words)
+        displaced = records.find_repeats(self._con, self._layout, after=after)
+        if min(displaced, default=after) < after:
+            self._sampled = False
+        elif self._sampled:
+            samples.append(self._con, after)
+            self._final = self._final if first is None else min(self._final, first)
+
+    def answer(
+        self,
+        queries: Sequence[Query],
+        window: Window,
+        *,
+        gaps: Gaps = (),
+        notes: Sequence[str] = (),
+    ) -> Recorded:
+        """Count every query over *window*; *gaps* and *notes* are what else the source has to say."""
+        start, now = _micros(window.start), _micros(window.now)
+        if self._rows == 0 or not queries:
+            return Recorded({q.name: Series() for q in queries}, gaps=gaps, notes=tuple(notes))
+        if not self._sampled or self._queries != tuple(queries) or self._start != start:
+            self._queries, self._start, self._final = tuple(queries), start, 0
+            self._answers = [_Answer() for _ in queries]
+            samples.define(self._con, self._layout, queries, start)
+            self._sampled = True
+        self._count(now)
+        (future,) = self._one("SELECT count(*) FROM event WHERE kind IS NOT NULL AND ts > $now", {"now": now})
+        (last,) = self._one(
+            """SELECT max(ts) FROM event ANTI JOIN repeat ON repeat.ord = event.rowid
+            WHERE kind IS NOT NULL AND ts BETWEEN $start AND $now""",
+            {"start": start, "now": now},
+        )
+        malformed, duplicates, noted = self._rejected(start, now)
+        return Recorded(
+            self._series(window, now),
+            gaps=gaps,
+            malformed=malformed,
+            duplicates=duplicates,
+            future=future,
+            notes=(*notes, *noted),
+            last=_instant(last),
+        )
+
+    def _one(self, sql: str, parameters: Mapping[str, Any] | None = None) -> tuple[Any, ...]:
+        row = self._con.execute(sql, parameters or {}).fetchone()
+        assert row is not None
+        return row
+
+    def _all(self, sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        return self._con.execute(sql, parameters).fetchall()
+
+    def _count(self, now: int) -> None:
+        """Bring the answers up to *now*."""
+        final = min(self._final, now) // 1_000_000
+        for answer in self._answers:
+            answer.forget_after(final)
+        width = max((q.resolution for q in self._queries), default=0)
+        span = {"now": now, "final": final, "since": (final - width) * 1_000_000}
+        counted = f"WITH counted AS ({samples.counted(self._queries)})"
+        for q, arm, end, n, bad, worse in self._all(
+            f"""{counted} SELECT q, arm, bucket, count(*), count(*) FILTER (bad), count(*) FILTER (worse)
+            FROM counted GROUP BY ALL ORDER BY ALL""",
+            span,
+        ):
+            self._answers[q].buckets[arm].append(Bucket(end, n, bad, worse))
+        self._name(counted, span)
+        self._final = now
+
+    def _name(self, counted: str, span: Mapping[str, int]) -> None:
+        """Find first units and examples in the new buckets, where an answer has room for them."""
+        wanted = [str(n) for n in range(len(self._queries)) if self._lacks(n, span["final"])]
+        if not wanted:
+            return
+        first = max(q.first for q in self._queries)
+        for q, bucket, bad, id_, place, bad_place in self._all(
+            f"""{counted}, numbered AS (
+                SELECT *, row_number() OVER (PARTITION BY q ORDER BY due, ord) AS place,
+                    row_number() OVER (PARTITION BY q, bad ORDER BY due, ord) AS bad_place
+                FROM counted WHERE arm AND q IN ({", ".join(wanted)}))
+            SELECT q, bucket, bad, id, place, bad_place FROM numbered JOIN event ON event.rowid = ord
+            WHERE place <= {first} OR bad AND bad_place <= {EXAMPLES} ORDER BY place""",
+            span,
+        ):
+            if place <= first:
+                self._answers[q].first.append((bucket, bad))
+            if bad and bad_place <= EXAMPLES:
+                self._answers[q].examples.append((bucket, id_))
+
+    def _lacks(self, n: int, final: int) -> bool:
+        answer = self._answers[n]
+        new = list(takewhile(lambda bucket: bucket.end > final, reversed(answer.buckets[True])))
+        unnamed = len(answer.examples) < EXAMPLES and any(bucket.bad for bucket in new)
+        return unnamed or (bool(new) and len(answer.first) < self._queries[n].first)
+
+    def _series(self, window: Window, now: int) -> dict[str, Series]:
+        estimates = self._estimates(window, now)
+        newest = dict(
+            self._all(
+                f"""SELECT q, max(ts) FROM sample
+                WHERE ts <= $now AND role <> {EXPOSED} AND (role = {EACH} OR unit IS NOT NULL) GROUP BY q""",
+                {"now": now},
+            )
+        )
+        return {
+            q.name: Series(
+                pilot=tuple(answer.buckets[True]),
+                control=tuple(answer.buckets[False]),
+                estimate=estimates.get(n),
+                first=tuple(bad for _, bad in answer.first[: q.first]),
+                last=_instant(newest.get(n)),
+                examples=tuple(id_ for _, id_ in answer.examples[:EXAMPLES]),
+            )
+            for n, (q, answer) in enumerate(zip(self._queries, self._answers, strict=True))
+        }
+
+    def _estimates(self, window: Window, now: int) -> dict[int, float]:
+        """
+        Quantiles of the field, interpolated linearly, where no usable number is an infinite one.
+
+        None where the quantile falls on, or next to, such a sample: it is then beyond every bound.
+        """
+        asked = [(n, q.quantile) for n, q in enumerate(self._queries) if q.quantile is not None]
+        if not asked:
+            return {}
+        found = self._one(
+            f"""SELECT {", ".join(f"quantile_cont(value, {p!r}) FILTER (q = {n})" for n, p in asked)}
+            FROM sample s WHERE arm AND ts BETWEEN $stage AND $now AND value IS NOT NULL
+                AND (role = {EACH} OR EXISTS (FROM head h WHERE h.q = s.q AND h.ord = s.ord))""",
+            {"stage": _micros(window.stage), "now": now},
+        )
+        return {n: value for (n, _), value in zip(asked, found, strict=True) if value is not None and value < math.inf}
+
+    def _rejected(self, start: int, now: int) -> tuple[int, int, list[str]]:
+        """The numbers of malformed and of repeated records in the window, and the first of each in words."""
+        span = {"start": start, "now": now}
+        inside = "ts BETWEEN $start AND $now"
+        bad = [note for time, note in self._malformed if time is None or start <= time <= now]
+        notes = [note for note in bad if note][:DESCRIBED]
+        if len(bad) > len(notes):
+            notes.append(f"{len(bad) - len(notes)} more malformed records")
+        unfit = f"FROM sample WHERE role <> {EACH} AND unit IS NULL AND {inside}"
+        without_unit = 0
+        for n, count in self._all(f"SELECT q, count(*) {unfit} GROUP BY q ORDER BY q", span):
+            (without_unit,) = self._one(f"SELECT count(DISTINCT ord) {unfit}", span)
+            q = self._queries[n]
+            unit = self._names.field("user" if q.within is not None else q.unit)
+            notes.append(f"{q.name}: {count} without {unit}, not counted")
+        for n, count in self._all("SELECT q, count(DISTINCT unit) FROM mixed GROUP BY q ORDER BY q", {}):
+            notes.append(f"{self._queries[n].name}: {count} in both arms, counted in that of the first event")
+        repeats = self._all(f"SELECT id, differs FROM repeat WHERE {inside} ORDER BY ord", span)
+        for id_ in list(dict.fromkeys(id_ for id_, differs in repeats if differs))[:DESCRIBED]:
+            notes.append(f"id {id_}: records with different content; the first counts")
+        return len(bad) + without_unit, len(repeats), notes
+
+
+def _micros(time: datetime) -> int:
+    """Microseconds since the epoch, exactly."""
+    return (time - _EPOCH) // timedelta(microseconds=1)
+
+
+def _instant(us: int | None) -> datetime | None:
+    return None if us is None else _EPOCH + timedelta(microseconds=us)

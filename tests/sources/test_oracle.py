@@ -1,0 +1,256 @@
+"""The counts against a counter that shares nothing with them: plain Python, one event after the other."""
+
+import json
+import math
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from controller.model import Bucket, Query, Recorded, Series, Window
+from controller.sources.jsonlines import JsonLines
+
+T0 = datetime(2026, 3, 1, tzinfo=UTC)
+WINDOW = Window(T0, T0 + timedelta(minutes=20), T0 + timedelta(minutes=60))
+QUERIES = [
+    Query("rate", "call", bad={"status": ("5xx",)}, resolution=60),
+    Query("good", "call", good={"status": ("200", "2xx"), "ok": ("true",)}, unit="user"),
+    Query("hourly", "call", bad={"status": ("5xx", "404")}, unit="user", every=timedelta(minutes=7)),
+    Query("some", "call", {"ok": ("true", "1")}, bad={"status": ("500",)}, unit="packet", first=3),
+    Query("count", "call"),
+    Query("p50", "ttv", field="seconds", above=2.0, above_warning=4.0, quantile=0.5, first=4),
+    Query("p90", "ttv", field="seconds", above=2.0, quantile=0.9, unit="user"),
+    Query("late", "activation", within=timedelta(minutes=10), first=2),
+    Query("ok-late", "activation", {"ok": ("true",)}, within=timedelta(minutes=3), resolution=60),
+]
+
+
+def text(value: Any) -> str | None:
+    """An attribute as the conditions see it."""
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value)
+
+
+def matches(event: dict[str, Any], conditions: dict[str, tuple[str, ...]]) -> bool:
+    def one(value: str | None, wanted: str) -> bool:
+        if value is None or value == wanted or not wanted.endswith("xx"):
+            return value == wanted
+        try:
+            return float(value) // 100 == int(wanted[0])
+        except ValueError:
+            return False
+
+    return all(any(one(text(event.get(a)), w) for w in wanted) for a, wanted in conditions.items())
+
+
+def parse(line: str, types: set[str]) -> dict[str, Any] | None:
+    """The event of a line with `at` in microseconds, None where it is malformed."""
+    try:
+        event = json.loads(line)
+        time = datetime.fromisoformat(event["ts"])
+        good = time.tzinfo and event["id"] not in ("", None) and event["type"] not in ("", None)
+        good = good and (event["type"] not in types or event["arm"] in ("pilot", "control"))
+    except (ValueError, TypeError, KeyError):
+        return None
+    return event | {"at": (time - T0) // timedelta(microseconds=1)} if good else None
+
+
+def us(time: datetime) -> int:
+    return (time - T0) // timedelta(microseconds=1)
+
+
+def verdict(q: Query, event: dict[str, Any]) -> tuple[bool, bool, float | None]:
+    """Bad, worse, and the number of an event."""
+    if q.field is None:
+        bad = bool(q.bad) and matches(event, dict(q.bad or {}))
+        bad = bad or (q.good is not None and not matches(event, dict(q.good)))
+        return bad, bad, None
+    value = event.get(q.field)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or event.get("timed_out") or not math.isfinite(value) or value < 0:
+        return True, True, math.inf
+    return value > (q.above or math.inf), value > (q.above_warning or math.inf), float(value)
+
+
+def units(q: Query, events: list[dict[str, Any]], window: Window) -> list[dict[str, Any]]:
+    """The units of a query in order of time: what counts, when, and how."""
+    found: dict[Any, dict[str, Any]] = {}
+    matching = [e for e in events if e["type"] == q.event and matches(e, dict(q.where))]
+    if q.within is not None:
+        wait = q.within // timedelta(microseconds=1)
+        for e in events:
+            if e["type"] == "exposure" and text(e.get("user")) and text(e["user"]) not in found:
+                followed = any(
+                    text(m.get("user")) == text(e["user"]) and e["at"] <= m["at"] <= e["at"] + wait for m in matching
+                )
+                unit = {"due": e["at"] + wait, "bad": not followed, "worse": not followed, "value": None}
+                found[text(e["user"])] = e | unit
+        return [u for u in found.values() if u["due"] <= us(window.now)]
+    for n, e in enumerate(matching):
+        key = n if q.unit == "event" else text(e.get(q.unit))
+        if key in (None, ""):
+            continue
+        if q.every:
+            key = (key, e["at"] // (q.every // timedelta(microseconds=1)))
+        bad, worse, value = verdict(q, e)
+        found.setdefault(key, e | {"due": e["at"], "bad": bad, "worse": worse, "value": value})
+    return list(found.values())
+
+
+def count(q: Query, events: list[dict[str, Any]], window: Window) -> Series:
+    def buckets(arm: str) -> tuple[Bucket, ...]:
+        ends: dict[int, list[int]] = {}
+        for u in counted:
+            if u["arm"] == arm:
+                end = (u["due"] // (q.resolution * 10**6) + 1) * q.resolution + int(T0.timestamp())
+                total = ends.setdefault(end, [0, 0, 0])
+                for i, more in enumerate((1, u["bad"], u["worse"])):
+                    total[i] += more
+        return tuple(Bucket(end, *total) for end, total in sorted(ends.items()))
+
+    counted = units(q, events, window)
+    pilot = [u for u in counted if u["arm"] == "pilot"]
+    values = sorted(u["value"] for u in pilot if u["value"] is not None and u["at"] >= us(window.stage))
+    estimate = None
+    if q.quantile is not None and values:
+        place = q.quantile * (len(values) - 1)
+        low, high = values[math.floor(place)], values[math.ceil(place)]
+        if high < math.inf:
+            estimate = low + (high - low) * (place - math.floor(place))
+    unit = "user" if q.within is not None else q.unit
+    last = [
+        e["at"]
+        for e in events
+        if e["type"] == q.event and matches(e, dict(q.where)) and (unit == "event" or text(e.get(unit)))
+    ]
+    return Series(
+        buckets("pilot"),
+        buckets("control"),
+        None if estimate is None else round(estimate, 9),
+        tuple(u["bad"] for u in pilot[: q.first]),
+        T0 + timedelta(microseconds=max(last)) if last else None,
+        tuple(u["id"] for u in pilot if u["bad"])[:3],
+    )
+
+
+def unfit(q: Query, e: dict[str, Any]) -> bool:
+    """Whether the query matches the event and cannot count it."""
+    matched = e["type"] == q.event and matches(e, dict(q.where))
+    if q.within is not None:
+        return (matched or e["type"] == "exposure") and not text(e.get("user"))
+    return matched and q.unit != "event" and not text(e.get(q.unit))
+
+
+def expected(lines: list[str], window: Window = WINDOW) -> Recorded:
+    parsed = [parse(line, {"call", "ttv", "activation", "exposure"}) for line in lines]
+    first: dict[str, dict[str, Any]] = {}
+    usable = sorted((e for e in parsed if e), key=lambda e: e["at"])  # a stable sort: the order of the input
+    for e in usable:
+        first.setdefault(e["id"], e)
+    inside = [e for e in first.values() if 0 <= e["at"] <= us(window.now)]
+    repeats = [e for e in usable if first[e["id"]] is not e and 0 <= e["at"] <= us(window.now)]
+    bad = 0
+    for line, e in zip(lines, parsed, strict=True):
+        if e is None:
+            try:
+                at = us(datetime.fromisoformat(json.loads(line)["ts"]))
+            except (ValueError, TypeError, KeyError):
+                at = 0
+            bad += 0 <= at <= us(window.now)
+    bad += sum(any(unfit(q, e) for q in QUERIES) for e in inside)
+    return Recorded(
+        {q.name: count(q, inside, window) for q in QUERIES},
+        malformed=bad,
+        duplicates=len(repeats),
+        future=sum(e["at"] > us(window.now) for e in usable),
+        last=T0 + timedelta(microseconds=max(e["at"] for e in inside)) if inside else None,
+    )
+
+
+def ts(minutes: float) -> str:
+    return (T0 + timedelta(minutes=minutes)).isoformat().replace("+00:00", "Z")
+
+
+times = st.one_of(st.integers(-5, 65), st.sampled_from([9.999999, 10.5, 59.99, 60.001]))
+
+
+def events(ids: int) -> st.SearchStrategy[str]:
+    """Events as lines, whose ids are of so many."""
+    return st.fixed_dictionaries(
+        {
+            "id": st.integers(0, ids).map(str),
+            "ts": times.map(ts),
+            "type": st.sampled_from(["call", "ttv", "activation", "exposure", "exposure", "other"]),
+            "arm": st.sampled_from(["pilot", "pilot", "control"]),
+        },
+        optional={
+            "user": st.sampled_from(["a", "b", "c", "d", "e", 7, "7", ""]),
+            "packet": st.sampled_from(["x", "y", "z"]),
+            "status": st.sampled_from([200, "200", 500, "503", 404, None, True, "5xx", 499.5]),
+            "ok": st.sampled_from([True, "true", False, 1, None]),
+            "seconds": st.one_of(
+                st.sampled_from([0, 2, 2.0, 4, 4.5, -1, "3", True, None, math.nan, math.inf, [1]]),
+                st.floats(0, 10).map(lambda x: round(x, 3)),
+            ),
+            "timed_out": st.sampled_from([True, False, None]),
+        },
+    ).map(json.dumps)
+
+
+junk = st.sampled_from(
+    ["not json", "[]", "null", '"text"', "{}", "{", '{"id": "1"}', '{"id": "j1", "ts": "2026-03-01", "type": "call"}']
+    + [
+        json.dumps({"id": "j2", "ts": ts(3), "type": "call", "arm": "pilot"} | more)
+        for more in (
+            {"id": ""},
+            {"id": None},
+            {"type": None},
+            {"ts": "2026-03-01T00:03:00"},
+            {"ts": "soon"},
+            {"ts": 5},
+            {"arm": "Pilot"},
+            {"arm": None},
+            {"arm": "x", "ts": ts(99)},
+            {"type": ""},
+        )
+    ]
+)
+
+
+def rounded(recorded: Recorded) -> Recorded:
+    series = {}
+    for name, s in recorded.series.items():
+        estimate = None if s.estimate is None else round(s.estimate, 9)
+        series[name] = Series(s.pilot, s.control, estimate, s.first, s.last, s.examples)
+    return Recorded(series, (), recorded.malformed, recorded.duplicates, recorded.future, (), recorded.last)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.one_of(events(60), events(60), junk), max_size=80))
+def test_the_counts_are_those_of_counting_one_by_one(tmp_path: Path, lines: list[str]) -> None:
+    path = tmp_path / "events.jsonl"
+    path.unlink(missing_ok=True)
+    path.write_text("".join(line + "\n" for line in lines))
+
+    assert rounded(JsonLines([str(path)]).read(QUERIES, WINDOW)) == expected(lines)
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.one_of(events(10**9), events(10**9), junk), max_size=60), st.data())
+def test_a_source_that_grows_from_pass_to_pass_counts_like_a_new_one(
+    tmp_path: Path, lines: list[str], data: st.DataObject
+) -> None:
+    path = tmp_path / "growing.jsonl"
+    path.write_text("")
+    growing = JsonLines([str(path)])
+    at = 0
+    for minutes in (25, 45, 60):
+        to = data.draw(st.integers(at, len(lines)))
+        with path.open("a") as file:
+            file.write("".join(line + "\n" for line in lines[at:to]))
+        at, window = to, Window(T0, WINDOW.stage, T0 + timedelta(minutes=minutes))
+
+        assert rounded(growing.read(QUERIES, window)) == expected(lines[:to], window)
