@@ -1,0 +1,1 @@
+"""A whole rollout on a virtual clock: simulated users and AWS around the loop that runs in production."""

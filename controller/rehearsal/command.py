@@ -1,0 +1,142 @@
+"""`pilot rehearse`: play the scenarios, two at a time, and show how each ended."""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import nullcontext
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from controller.errors import ConfigError
+from controller.rehearsal.localcloud.cloud import LocalAws
+from controller.rehearsal.localcloud.engine import Engine, find_pulumi
+from controller.rehearsal.localcloud.inprocess import InProcess
+from controller.rehearsal.play import START, Play, Story
+from controller.rehearsal.scenarios import SCENARIOS
+
+SHIPPED = Path(__file__).parents[2]
+WORKERS = 2
+SIMULATED = (
+    "Simulated: the clock, the users and their events, the people who merge, and AWS (a local stand-in). "
+    "Real: the Git repository and its pull requests, the policy, the decision, the Pulumi program{engine}. "
+    "Passes are made every 10 minutes for 90 minutes after each change and every 6 hours after that."
+)
+
+
+def run(
+    out: Console,
+    *,
+    names: Sequence[str],
+    seed: int,
+    keep: Path | None,
+    in_process: bool,
+    as_json: bool,
+) -> int:
+    """
+    Play the named scenarios, or all, and print timelines, pull requests and the table of ends.
+
+    Returns 0 when every scenario ended as it must, else 2.
+    """
+    known = [scenario.name for scenario in SCENARIOS]
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"no scenario {name}; there are: {', '.join(known)}")
+    keep = keep.absolute() if keep is not None else None
+    if keep is not None and keep.exists() and any(keep.iterdir()):
+        raise ConfigError(f"{keep} is not empty; name a new folder to keep the rehearsal in")
+    pulumi = None if in_process else find_pulumi()
+    engine = ", and the Pulumi engine" if pulumi else "; no Pulumi engine: its resources are applied in this process"
+    chosen = list(names) or known
+    with nullcontext(keep) if keep else tempfile.TemporaryDirectory() as folder:
+        stories = _play(out, chosen, seed, Path(folder), pulumi, quiet=as_json)
+    if as_json:
+        out.print_json(data=[_as_data(story) for story in stories])
+    else:
+        for story in stories:
+            _show(out, story)
+        out.print(_table(stories))
+        out.print(SIMULATED.format(engine=engine))
+        if keep:
+            out.print(f"Kept in {keep}: <scenario>/repository.git and <scenario>/events", markup=False)
+    return 2 if any(story.wrong for story in stories) else 0
+
+
+def _play(
+    out: Console, names: Sequence[str], seed: int, folder: Path, pulumi: Path | None, *, quiet: bool
+) -> list[Story]:
+    context = multiprocessing.get_context("spawn")
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
+               TimeElapsedColumn())  # fmt: skip
+    bar = Progress(*columns, console=out, disable=quiet or not out.is_terminal, transient=True)
+    stories: dict[str, Story] = {}
+    with bar, ProcessPoolExecutor(min(WORKERS, len(names)), mp_context=context) as pool:
+        task = bar.add_task("rehearsing", total=len(names))
+        jobs = [pool.submit(play, name, seed, folder / name, pulumi) for name in names]
+        for job in as_completed(jobs):
+            story = job.result()
+            stories[story.scenario] = story
+            bar.advance(task)
+            if not quiet and not out.is_terminal:
+                out.print(f"{story.scenario}: {'as it must' if not story.wrong else 'WRONG'}")
+    return [stories[name] for name in names]
+
+
+def play(name: str, seed: int, folder: Path, pulumi: Path | None) -> Story:
+    """Play one scenario by name; in a process of its own, since moto keeps one account a process."""
+    scenario = next(item for item in SCENARIOS if item.name == name)
+    folder.mkdir(parents=True)
+    with LocalAws(START, seed=seed) as aws:
+        if pulumi is None:
+            return Play(scenario, seed, folder, SHIPPED, aws, InProcess(aws)).run()
+        with Engine(aws, pulumi) as engine:
+            return Play(scenario, seed, folder, SHIPPED, aws, engine).run()
+
+
+def _show(out: Console, story: Story) -> None:
+    out.rule(story.scenario, align="left")
+    for beat in story.beats:
+        out.print(f"{beat.at:%a %d %b %H:%M}  {beat.text}", markup=False)
+    out.print("pull requests:")
+    for pr in story.pull_requests:
+        out.print(f"  #{pr.number}  {pr.state:<7} {pr.title}", markup=False)
+
+
+def _table(stories: Sequence[Story]) -> Table:
+    table = Table(title="How each scenario ended", title_justify="left")
+    for column in ("scenario", "declared", "live", "passes", "ended", "the controller's last word"):
+        table.add_column(column, justify="right" if column in ("declared", "live", "passes") else "left")
+    for story in stories:
+        ended = "as it must" if not story.wrong else "[bold red]WRONG[/bold red]"
+        words = story.says if not story.wrong else "; ".join(story.wrong)
+        table.add_row(
+            story.scenario,
+            f"{story.declared} %",
+            f"{story.live} %",
+            str(story.passes),
+            ended,
+            words,
+        )
+    return table
+
+
+def _as_data(story: Story) -> dict[str, object]:
+    return {
+        "scenario": story.scenario,
+        "ok": not story.wrong,
+        "wrong": list(story.wrong),
+        "declared": story.declared,
+        "live": story.live,
+        "passes": story.passes,
+        "says": story.says,
+        "commits": list(story.commits),
+        "timeline": [{"at": beat.at.isoformat(), "text": beat.text} for beat in story.beats],
+        "pull_requests": [
+            {"number": pr.number, "state": str(pr.state), "title": pr.title} for pr in story.pull_requests
+        ],
+    }

@@ -1,0 +1,129 @@
+"""What applying a stack means, whoever does it: the real engine or, where there is none, we."""
+
+from __future__ import annotations
+
+import asyncio
+import runpy
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import yaml
+
+from controller.errors import ConfigError
+from controller.rehearsal.localcloud.shapes import Bag
+
+T = TypeVar("T")
+
+PROGRAM = Path(__file__).parents[3] / "infra"
+
+# The program runs inside of this process, with the SDK's and Python's module caches.
+running = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What happened, or would, to one resource: `op` is Pulumi's word, create to delete."""
+
+    op: str
+    type: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """
+    The outcome of one run.
+
+    `changes` counts resources by what happened to them, those that stayed the `same` among them,
+    as `pulumi up` prints it. `steps` are all but those. `outputs` are what the program exports.
+    """
+
+    changes: Mapping[str, int]
+    steps: tuple[Step, ...]
+    outputs: Bag
+
+
+class Applier(Protocol):
+    """
+    Applies a Pulumi program's stacks to the local AWS. It works on copies of what it is given.
+
+    Every method raises ConfigError where the program or AWS refused what is declared, and
+    TransientError where the engine itself did not run to its end.
+    """
+
+    def preview(self, stack: str, project: bytes, stack_file: bytes) -> Applied:
+        """Say what `up` would do; AWS stays as it is."""
+        ...
+
+    def up(self, stack: str, project: bytes, stack_file: bytes) -> Applied:
+        """Make AWS what *stack_file* declares."""
+        ...
+
+    def destroy(self, stack: str) -> Applied:
+        """Delete all that `up` has made of *stack*."""
+        ...
+
+
+def program(path: Path) -> Callable[[], None]:
+    """Return the Pulumi program in directory *path*, to run in this process."""
+
+    def run() -> None:
+        runpy.run_path(str(path / "__main__.py"), run_name="__main__")
+
+    return run
+
+
+def in_own_loop(run: Callable[[], T]) -> T:
+    """
+    Call *run* in a thread that has an event loop, and close that loop and those of its threads.
+
+    The SDK makes a loop in every thread that it uses and closes none; it also keeps the state of a
+    program in context variables, of which a new thread has none.
+    """
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    def enter() -> None:
+        loops.append(asyncio.new_event_loop())
+        asyncio.set_event_loop(loops[-1])
+
+    def entered() -> T:
+        with ThreadPoolExecutor(initializer=enter) as workers:
+            asyncio.get_event_loop().set_default_executor(workers)
+            return run()
+
+    try:
+        with ThreadPoolExecutor(1, initializer=enter) as thread:
+            return thread.submit(entered).result()
+    finally:
+        for loop in loops:
+            loop.close()
+
+
+def parsed(name: str, data: bytes) -> Bag:
+    """
+    Return what a YAML file says.
+
+    Raises:
+        ConfigError: it is not YAML, or not a mapping.
+    """
+    try:
+        value = yaml.safe_load(data)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{name} is not YAML: {error}") from error
+    if not isinstance(value, dict):
+        raise ConfigError(f"{name} holds {value!r}; it should be a mapping")
+    return value
+
+
+def step_of(op: str, urn: str) -> Step:
+    """Return a step from a URN, whose type is the last of the chain of its parents'."""
+    _, _, types, name = urn.split("::", 3)
+    return Step(op, types.rsplit("$", 1)[-1], name)
+
+
+def counted(ops: list[Any]) -> dict[str, int]:
+    return {op: ops.count(op) for op in sorted(set(ops))}

@@ -1,0 +1,237 @@
+"""
+`pulumi up` without the engine, for machines without the CLI: the same handlers, in this process.
+
+The program runs against the SDK's mocks, whose answers are what the handlers made. What the
+engine adds is missing: dependencies are followed only as the program's values flow, and what the
+program no longer declares is deleted in the reverse order of its making.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import pulumi
+from pulumi.output import Unknown
+from pulumi.runtime import mocks
+from pulumi.runtime.settings import get_root_resource
+from pulumi.runtime.stack import Stack
+
+from controller.errors import ConfigError
+from controller.rehearsal.localcloud.apply import (
+    PROGRAM,
+    Applied,
+    Step,
+    counted,
+    in_own_loop,
+    parsed,
+    program,
+    running,
+)
+from controller.rehearsal.localcloud.calls import Aws, said
+from controller.rehearsal.localcloud.cloud import LocalAws
+from controller.rehearsal.localcloud.kinds import invoke, kind_of
+from controller.rehearsal.localcloud.shapes import UNKNOWN, Bag, plain
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One resource as last applied."""
+
+    token: str
+    name: str
+    id: str
+    inputs: Bag
+    outputs: Bag
+
+
+_State = dict[tuple[str, str], Resource]  # by type and name, in order of making
+
+
+class InProcess:
+    """Keeps the promises of `Applier` without any binary."""
+
+    def __init__(self, cloud: LocalAws, *, path: Path = PROGRAM) -> None:
+        self._cloud = cloud
+        self._program = program(path)
+        self._states: dict[str, _State] = {}
+
+    def preview(self, stack: str, project: bytes, stack_file: bytes) -> Applied:
+        return self._run(stack, project, stack_file, preview=True)
+
+    def up(self, stack: str, project: bytes, stack_file: bytes) -> Applied:
+        return self._run(stack, project, stack_file, preview=False)
+
+    def destroy(self, stack: str) -> Applied:
+        state = self._states.pop(stack)
+        for resource in reversed(state.values()):
+            _delete(self._cloud.aws(), resource)
+        steps = tuple(Step("delete", one.token, one.name) for one in reversed(state.values()))
+        return Applied({"delete": len(steps)}, steps, {})
+
+    def resources(self, stack: str) -> tuple[Resource, ...]:
+        """Return what is remembered of *stack*, in order of making."""
+        return tuple(self._states[stack].values())
+
+    def _run(self, stack: str, project: bytes, stack_file: bytes, *, preview: bool) -> Applied:
+        name = parsed("Pulumi.yaml", project)["name"]
+        settings = _settings(stack, stack_file)
+        aws = self._cloud.aws(settings.get("aws:region"))
+        run = _Run(aws, self._states.setdefault(stack, {}), preview=preview)
+        run.component("pulumi:pulumi:Stack", f"{name}-{stack}")
+        with running:
+            try:
+                outputs = in_own_loop(
+                    lambda: _evaluate(self._program, run, settings, project=name, stack=stack)
+                )
+            except ConfigError:
+                raise
+            except Exception as error:  # whatever a program may raise
+                raise ConfigError(f"the program was refused: {said(error)}") from error
+        run.finish()
+        return Applied(counted(run.ops), tuple(run.steps), outputs)
+
+
+class _Run(mocks.Mocks):
+    """One run of a program over the state of its stack."""
+
+    def __init__(self, aws: Aws, state: _State, *, preview: bool) -> None:
+        self.aws = aws
+        self.preview = preview
+        self.ops: list[str] = []
+        self.steps: list[Step] = []
+        self._state = state
+        self._seen: set[tuple[str, str]] = set()
+        self._replaced: list[Resource] = []
+        self._lock = threading.RLock()
+
+    def call(self, args: mocks.MockCallArgs) -> Any:
+        with self._lock:
+            return invoke(args.token, plain(args.args), self.aws)
+
+    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, Bag]:
+        with self._lock:  # the SDK registers from many threads
+            return self._registered(args)
+
+    def _registered(self, args: mocks.MockResourceArgs) -> tuple[str, Bag]:
+        key = (args.typ, args.name)
+        if key in self._seen:
+            raise ConfigError(f"two resources of type {args.typ} have the name {args.name}")
+        if not args.custom:
+            self.component(*key)
+            return "", {}
+        self._seen.add(key)
+        inputs: Bag = json.loads(json.dumps(plain(args.inputs), default=_unknown))
+        kind = kind_of(args.typ, self.aws)
+        kind.check(inputs)
+        before = self._state.get(key)
+        op = self._op(before, inputs)
+        self._note(op, args.typ, args.name)
+        if before is not None and op == "same":
+            return before.id, before.outputs
+        if self.preview:
+            known = before.outputs if before is not None and op == "update" else {}
+            planned = {**dict.fromkeys(kind.computed, UNKNOWN), **known, **inputs}
+            return before.id if before is not None and known else "", planned
+        if before is not None and op == "update":
+            kind.update(before.id, before.inputs, inputs)
+            id_ = before.id
+        else:
+            id_ = kind.create(inputs)
+            if before is not None:
+                self._replaced.append(before)
+        found = kind.read(id_, inputs, before.outputs if before and op == "update" else {})
+        outputs = {**inputs, **(found[1] if found else {})}
+        self._state[key] = Resource(args.typ, args.name, id_, inputs, outputs)
+        return id_, outputs
+
+    def finish(self) -> None:
+        """Delete what was replaced, and what the program no longer declares."""
+        for key in [key for key in reversed(self._state) if key not in self._seen]:
+            self._note("delete", *key)
+            if not self.preview:
+                _delete(self.aws, self._state.pop(key))
+        for resource in self._replaced:
+            _delete(self.aws, resource)
+
+    def component(self, token: str, name: str) -> None:
+        """Take note of a resource that is only a parent of others."""
+        key = (token, name)
+        self._seen.add(key)
+        self._note("same" if key in self._state else "create", token, name)
+        if not self.preview:
+            self._state.setdefault(key, Resource(token, name, "", {}, {}))
+
+    def _op(self, before: Resource | None, inputs: Bag) -> str:
+        if before is None:
+            return "create"
+        keys, replaces = kind_of(before.token, self.aws).changed(before.inputs, inputs)
+        return "replace" if replaces else "update" if keys else "same"
+
+    def _note(self, op: str, token: str, name: str) -> None:
+        self.ops.append(op)
+        if op != "same":
+            self.steps.append(Step(op, token, name))
+
+
+def _delete(aws: Aws, resource: Resource) -> None:
+    if resource.id:
+        kind_of(resource.token, aws).delete(resource.id, {**resource.inputs, **resource.outputs})
+
+
+def _evaluate(
+    run_program: Callable[[], None],
+    run: _Run,
+    settings: dict[str, str],
+    *,
+    project: str,
+    stack: str,
+) -> Bag:
+    """Run the program against *run* and return what it exports."""
+    pulumi.runtime.set_all_config(settings)
+    mocks.set_mocks(run, project, stack, preview=run.preview, logger=_quiet())
+    outputs: Bag = {}
+
+    def evaluated() -> Any:
+        run_program()
+        root = cast("Stack", get_root_resource())  # made by set_mocks
+        known = [
+            # One by one, since a preview knows some of them only.
+            pulumi.Output.all(name, value).apply(lambda pair: outputs.update({pair[0]: pair[1]}))
+            for name, value in root.outputs.items()
+        ]
+        return pulumi.Output.all(*known)
+
+    pulumi.runtime.test(evaluated)()  # type: ignore[no-untyped-call]
+    return outputs
+
+
+def _quiet() -> logging.Logger:
+    """Return a logger that keeps to itself: the error is raised as well."""
+    logger = logging.getLogger(f"{__name__}.program")
+    logger.propagate = False
+    logger.addHandler(logging.NullHandler())
+    return logger
+
+
+def _settings(stack: str, stack_file: bytes) -> dict[str, str]:
+    """Return a stack file's configuration as the engine hands it to a program."""
+    where = f"Pulumi.{stack}.yaml"
+    config: Bag = parsed(where, stack_file).get("config") or {}
+    if any(isinstance(value, dict) and "secure" in value for value in config.values()):
+        raise ConfigError(f"{where} has secrets, which only the pulumi command can read")
+    return {
+        key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()
+    }
+
+
+def _unknown(value: object) -> str:
+    """Write the SDK's object for an unknown value as the engine does."""
+    if isinstance(value, Unknown):
+        return UNKNOWN
+    raise TypeError(f"{value!r} is no property value")

@@ -1,0 +1,29 @@
+"""The resource types that the program uses, each by its token."""
+
+from __future__ import annotations
+
+from controller.rehearsal.localcloud.calls import Aws
+from controller.rehearsal.localcloud.kinds import account, ec2, ecs, elb
+from controller.rehearsal.localcloud.kinds.base import Kind
+from controller.rehearsal.localcloud.shapes import BadInputError, Bag
+
+_KINDS: tuple[type[Kind], ...] = (*ec2.KINDS, *elb.KINDS, *account.KINDS, *ecs.KINDS)
+_BY_TOKEN = {kind.token: kind for kind in _KINDS}
+
+
+def kind_of(token: str, aws: Aws) -> Kind:
+    """Return the handler of a resource type."""
+    if token not in _BY_TOKEN:
+        raise BadInputError(
+            f"{token} is not among the resource types of the local AWS;"
+            " add it in controller/rehearsal/localcloud/kinds"
+        )
+    return _BY_TOKEN[token](aws)
+
+
+def invoke(token: str, arguments: Bag, aws: Aws) -> Bag:
+    """Answer a function call of the program."""
+    if token == "aws:index/getAvailabilityZones:getAvailabilityZones":
+        zones = aws.call("ec2", "DescribeAvailabilityZones", {})["AvailabilityZones"]
+        return {"names": [zone["ZoneName"] for zone in zones], "id": zones[0]["RegionName"]}
+    raise BadInputError(f"{token}({arguments}) is not among the functions of the local AWS")

@@ -1,0 +1,142 @@
+"""
+How a launch goes: what users meet and what people do in each scenario, and how it must end.
+
+Times count from the launch, the first merge in prod. What is not named here is the same in all of them: an engineer
+merges a proposal whose check passes and runs `pulumi up`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from itertools import pairwise
+
+from controller.rehearsal.users import HEALTHY, App, Behaviour
+
+
+class Person(StrEnum):
+    """What the engineer does other than merge and apply."""
+
+    DILIGENT = "merges and applies"
+    REVERTS = "reverts the advance to 20 %"
+    CLOSES = "closes the proposal of 50 %"
+    FORGETS = "never runs pulumi up for 20 %"
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How prod must stand at the end, and the pull requests of prod that must have been merged, by title."""
+
+    declared: int
+    live: int
+    merged: tuple[str, ...]
+    says: str = ""  # a part of the last decision's first reason
+    flags: tuple[tuple[str, str], ...] = (("micPrompt", "primer"),)
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One story: `days` from the launch to its end; the fault, if any, sets in at `after`."""
+
+    name: str
+    about: str
+    days: float
+    end: End
+    after: timedelta = timedelta.max
+    fault: Behaviour = HEALTHY
+    silent: bool = False
+    legal: bool = False
+    person: Person = Person.DILIGENT
+
+    def behaviour(self, launch: datetime) -> _Behaviour:
+        return _Behaviour(self, launch)
+
+
+@dataclass(frozen=True, slots=True)
+class _Behaviour:
+    """What the pilot's users meet at an instant. The native prompt is not touched by what breaks the primer."""
+
+    scenario: Scenario
+    launch: datetime
+
+    def __call__(self, at: datetime, app: App) -> Behaviour:
+        if self.scenario.after == timedelta.max or at < self.launch + self.scenario.after:
+            return HEALTHY
+        if app.flags.get("micPrompt") == "native":
+            return replace(self.scenario.fault, granted=HEALTHY.granted)
+        return self.scenario.fault
+
+
+def _moves(*percents: int) -> tuple[str, ...]:
+    return tuple(f"rollout(prod): {a}% -> {b}%" + (" (revert)" if b < a else "") for a, b in pairwise(percents))
+
+
+SCENARIOS = (
+    Scenario(
+        "healthy",
+        "nothing goes wrong",
+        days=14,
+        end=End(100, 100, _moves(0, 10, 20, 50, 100), says="the rollout is complete"),
+    ),
+    Scenario(
+        "api-errors",
+        "15 % of the pilot's API calls fail from two hours after the launch",
+        days=2,
+        after=timedelta(hours=2),
+        fault=replace(HEALTHY, server_error=0.15),
+        end=End(0, 0, _moves(0, 10, 20, 0), says="preflight: rolled back"),
+    ),
+    Scenario(
+        "late-drop",
+        "the mic grant falls from 92 % to 70 % in week 2, with the primer",
+        days=11,
+        after=timedelta(days=8),
+        fault=replace(HEALTHY, granted=0.70),
+        end=End(
+            50,
+            50,
+            (*_moves(0, 10, 20, 50), "rollout(prod): flags.micPrompt primer -> native"),
+            says="baking",
+            flags=(("micPrompt", "native"),),
+        ),
+    ),
+    Scenario(
+        "no-data",
+        "the source falls silent one day after the launch",
+        days=6,
+        after=timedelta(days=1),
+        silent=True,
+        end=End(20, 20, _moves(0, 10, 20), says="silent for"),
+    ),
+    Scenario(
+        "human-revert",
+        "a person reverts the advance to 20 % after four hours, with git revert",
+        days=2,
+        after=timedelta(hours=4),
+        person=Person.REVERTS,
+        end=End(10, 10, _moves(0, 10, 20), says="reverted 20 % to 10 %"),
+    ),
+    Scenario(
+        "veto",
+        "a person closes the pull request that proposes 50 %",
+        days=6.5,
+        person=Person.CLOSES,
+        end=End(20, 20, _moves(0, 10, 20), says="closed #"),
+    ),
+    Scenario(
+        "not-applied",
+        "the advance to 20 % is merged, and nobody runs pulumi up",
+        days=3,
+        person=Person.FORGETS,
+        end=End(20, 10, _moves(0, 10, 20), says="percent declared 20 %, live 10 %"),
+    ),
+    Scenario(
+        "legal-defect",
+        "a reviewer reports a critical defect in a chronology on day 2",
+        days=3,
+        after=timedelta(days=1, hours=5),
+        legal=True,
+        end=End(0, 0, _moves(0, 10, 20, 0), says="preflight: rolled back"),
+    ),
+)
