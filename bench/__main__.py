@@ -1,0 +1,87 @@
+"""
+`make bench`: what Pilot costs, as a ratio to a named peer that does the same work in the same run.
+
+Absolute times belong to the machine; the ratio is what is kept in results.json.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from bench import peers
+from bench.events import write_events
+
+ROOT = Path(__file__).parents[1]
+RESULTS = Path(__file__).with_name("results.json")
+EVENTS = 1_000_000
+ROUNDS = 5
+
+
+def paired(ours: Callable[[], object], peer: Callable[[], object], rounds: int = ROUNDS) -> dict[str, float]:
+    """Seconds of each, in turn, after one round that does not count; the median ratio of the pairs."""
+    pairs = [(seconds(ours), seconds(peer)) for _ in range(rounds + 1)][1:]
+    return {
+        "ours_s": round(statistics.median(a for a, _ in pairs), 4),
+        "peer_s": round(statistics.median(b for _, b in pairs), 4),
+        "ratio": round(statistics.median(a / b for a, b in pairs), 3),
+    }
+
+
+def seconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def decide_on_a_million(folder: Path) -> dict[str, float]:
+    """`pilot decide`, a process from start to end, against a Python loop over json.loads that counts one KPI."""
+    file = folder / "events.jsonl"
+    write_events(file, EVENTS)
+    for name in ("rollout.yaml", "Pulumi.prod.yaml"):
+        text = (ROOT / name).read_text().replace("percent: 0 ", "percent: 10 ")
+        (folder / name).write_text(text)
+    command = [sys.executable, "-m", "controller.cli", "decide", "--stack", "prod", "--events", str(file),
+               "--now", "2026-03-16T00:00:00Z", "--json"]  # fmt: skip
+    loop = [sys.executable, "-c", peers.JSON_LOOP, str(file)]
+
+    def run(what: list[str]) -> Callable[[], object]:
+        return lambda: subprocess.run(what, cwd=folder, check=True, capture_output=True)
+
+    return paired(run(command), run(loop), rounds=3)
+
+
+def two_weeks_of_peeks() -> dict[str, float]:
+    """One KPI's revert e-value over 4,032 five-minute cells, against ville's BernoulliTest fed the same cells."""
+    return paired(peers.our_e_value, peers.villes_e_value)
+
+
+def pass_without_news(folder: Path) -> dict[str, float]:
+    """A sync that finds nothing new, against `git ls-remote` of the same repository."""
+    ours, git = peers.sync(folder)
+    return paired(ours, git)
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        measured = {
+            "decide on 1,000,000 events / Python json loop": decide_on_a_million(folder),
+            "4,032 peeks of one KPI / ville BernoulliTest": two_weeks_of_peeks(),
+            "sync without news / git ls-remote": pass_without_news(folder),
+        }
+    for what, figures in measured.items():
+        print(f"{what}: {figures['ratio']} ({figures['ours_s']} s / {figures['peer_s']} s)")
+    machine = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
+    RESULTS.write_text(json.dumps({"machine": machine, "rounds": ROUNDS, "measured": measured}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""The peers, and the same work done by us."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from controller import eprocess
+from controller.forges.git import Git
+
+JSON_LOOP = """
+import json, sys
+n = bad = 0
+with open(sys.argv[1]) as file:
+    for line in file:
+        event = json.loads(line)
+        if event["type"] == "mic_prompt" and event["arm"] == "pilot":
+            n += 1
+            bad += event["outcome"] != "granted"
+print(bad, n)
+"""
+CELLS = 4032
+_random = random.Random(1)
+_COUNTS = [(20, sum(_random.random() < 0.15 for _ in range(20))) for _ in range(CELLS)]
+
+
+def our_e_value() -> float:
+    cells = [eprocess.Cell(at, n, bad) for at, (n, bad) in enumerate(_COUNTS, 1)]
+    return eprocess.e_restarted(cells, eprocess.ladder(0.15, first=0.20), beyond=0.20)
+
+
+def villes_e_value() -> float:
+    import ville
+
+    test = ville.BernoulliTest(0.15)
+    for n, bad in _COUNTS:
+        test.update([1] * bad + [0] * (n - bad))
+    return float(test.e_value)
+
+
+def sync(folder: Path) -> tuple[Callable[[], object], Callable[[], object]]:
+    """Two ways to learn that a repository has not changed: ours, and git's."""
+    remote = folder / "remote.git"
+    checkout = folder / "checkout"
+    who = ["-c", "user.name=a", "-c", "user.email=a@example.com"]
+    for command in (
+        ["git", "init", "-q", "--bare", "-b", "main", str(remote)],
+        ["git", "init", "-q", "-b", "main", str(checkout)],
+        ["git", "-C", str(checkout), *who, "commit", "-q", "--allow-empty", "-m", "begin"],
+        ["git", "-C", str(checkout), "push", "-q", str(remote), "main"],
+    ):
+        subprocess.run(command, check=True)
+    git = Git(remote)
+    return git.sync, lambda: subprocess.run(["git", "ls-remote", str(remote)], check=True, capture_output=True)
