@@ -16,6 +16,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -38,6 +39,7 @@ from controller.rehearsal.localcloud.cloud import LocalAws
 from controller.rehearsal.localcloud.provider import serving
 
 VERSION = "3.274.1"  # what tools/pulumi-cli.sh builds
+_LOOP_ENDS_WITHIN_SECONDS = 5
 _ECHOES = (
     "an unhandled error occurred",
     "update failed",
@@ -123,7 +125,10 @@ class Engine:
         return self._stacks[stack]
 
     def _close_loops(self) -> None:
-        """Close what the SDK leaves open when a program is refused; one still at work, later."""
+        """Close what the SDK leaves open when a program is refused, once it is no more at work."""
+        limit = time.monotonic() + _LOOP_ENDS_WITHIN_SECONDS
+        while any(loop.is_running() for loop in self._loops) and time.monotonic() < limit:
+            time.sleep(0.01)
         for loop in self._loops:
             if loop.is_running() or loop.is_closed():
                 continue
