@@ -127,6 +127,8 @@ class Query:
     - delayed (`within`): the units are users of the `exposure` event; each counts when its age reaches `within`,
       and is bad unless an `event` followed its exposure in that time.
 
+    An event that lacks an attribute of `needs` is bad: what says nothing is no good news.
+
     `where`, `good` and `bad` map an attribute to the values that match; a value like `5xx` matches that class of
     HTTP status. `unit` is `event` or the attribute that identifies what counts once (`user`, `packet`); `every` lets
     a unit count again once per that long. `resolution` is the length of a bucket in seconds. `first` asks for the
@@ -147,6 +149,7 @@ class Query:
     every: timedelta | None = None
     resolution: int = 300
     first: int = 0
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,9 +29,7 @@ class ErrorAlarm(pulumi.ComponentResource):
 
     name: pulumi.Output[str]
 
-    def __init__(
-        self, name: str, args: ErrorAlarmArgs, opts: pulumi.ResourceOptions | None = None
-    ) -> None:
+    def __init__(self, name: str, args: ErrorAlarmArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("pilot:aws:ErrorAlarm", name, None, opts)
 
         def total(id_: str, metric: str) -> aws.cloudwatch.MetricAlarmMetricQueryArgs:

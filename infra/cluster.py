@@ -10,9 +10,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
-_ECR = re.compile(
-    r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.[a-z.]+/(?P<repository>[^@:]+)@"
-)
+_ECR = re.compile(r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.[a-z.]+/(?P<repository>[^@:]+)@")
 _TASKS_MAY_ASSUME = json.dumps(
     {
         "Version": "2012-10-17",
@@ -54,9 +52,7 @@ class Cluster(pulumi.ComponentResource):
     task_role_arn: pulumi.Output[str]
     security_group_id: pulumi.Output[str]
 
-    def __init__(
-        self, name: str, args: ClusterArgs, opts: pulumi.ResourceOptions | None = None
-    ) -> None:
+    def __init__(self, name: str, args: ClusterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("pilot:aws:Cluster", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
         prefix = f"{args.cluster}-{args.service}"
@@ -85,9 +81,7 @@ class Cluster(pulumi.ComponentResource):
             policy=self.log_group.arn.apply(lambda arn: _execution_policy(arn, args.images)),
             opts=child,
         )
-        task = aws.iam.Role(
-            "task", name=f"{prefix}-task", assume_role_policy=_TASKS_MAY_ASSUME, opts=child
-        )
+        task = aws.iam.Role("task", name=f"{prefix}-task", assume_role_policy=_TASKS_MAY_ASSUME, opts=child)
         group = aws.ec2.SecurityGroup(
             name,
             name=f"{prefix}-tasks",
@@ -101,18 +95,12 @@ class Cluster(pulumi.ComponentResource):
                     security_groups=[args.ingress_group_id],
                 )
             ],
-            egress=[
-                aws.ec2.SecurityGroupEgressArgs(
-                    protocol="-1", from_port=0, to_port=0, cidr_blocks=["0.0.0.0/0"]
-                )
-            ],
+            egress=[aws.ec2.SecurityGroupEgressArgs(protocol="-1", from_port=0, to_port=0, cidr_blocks=["0.0.0.0/0"])],
             opts=child,
         )
         self.arn = cluster.arn
         # A task that starts before the role has its policy cannot pull its image.
-        self.execution_role_arn = pulumi.Output.all(execution.arn, policy.id).apply(
-            lambda both: str(both[0])
-        )
+        self.execution_role_arn = pulumi.Output.all(execution.arn, policy.id).apply(lambda both: str(both[0]))
         self.task_role_arn = task.arn
         self.security_group_id = group.id
         self.register_outputs({"arn": self.arn})

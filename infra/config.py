@@ -68,9 +68,7 @@ class ServiceConfig(_Keys):
     @classmethod
     def _by_digest(cls, value: str | None) -> str | None:
         if value is not None and not _DIGEST.fullmatch(value):
-            raise ValueError(
-                "should be an image by digest, <repository>@sha256:<64 hex digits>; a tag can move"
-            )
+            raise ValueError("should be an image by digest, <repository>@sha256:<64 hex digits>; a tag can move")
         return value
 
     @field_validator("health_url")
@@ -87,10 +85,7 @@ class ServiceConfig(_Keys):
         if allowed is None:
             raise ValueError(f"cpu is {self.cpu}; it should be one of {_words(_FARGATE_MEMORY)}")
         if self.memory not in allowed:
-            raise ValueError(
-                f"memory is {self.memory}; with cpu {self.cpu} it should be one of"
-                f" {_words(allowed)}"
-            )
+            raise ValueError(f"memory is {self.memory}; with cpu {self.cpu} it should be one of {_words(allowed)}")
         return self
 
     @property
@@ -160,9 +155,7 @@ class StackConfig(_Keys):
     def _fits_together(self) -> Self:
         traffic, candidate = self.rollout.exposure == "traffic", self.service.candidate_image
         if traffic and candidate is None:
-            raise ValueError(
-                "pilot:service.candidateImage is missing; exposure traffic needs it, by digest"
-            )
+            raise ValueError("pilot:service.candidateImage is missing; exposure traffic needs it, by digest")
         if not traffic and candidate is not None:
             raise ValueError(
                 "pilot:service.candidateImage is set, but exposure flag runs one image;"

@@ -18,8 +18,7 @@ def container_definitions(config: StackConfig, variant: Variant, log_group: str)
         "essential": True,
         "portMappings": [{"containerPort": config.service.port, "protocol": "tcp"}],
         "environment": [
-            {"name": name, "value": value}
-            for name, value in sorted(_environment(config, variant).items())
+            {"name": name, "value": value} for name, value in sorted(_environment(config, variant).items())
         ],
         "logConfiguration": {
             "logDriver": "awslogs",

@@ -38,9 +38,7 @@ class LoadBalancer(pulumi.ComponentResource):
     target_groups: dict[str, aws.lb.TargetGroup]
     listener: aws.lb.Listener
 
-    def __init__(
-        self, name: str, args: LoadBalancerArgs, opts: pulumi.ResourceOptions | None = None
-    ) -> None:
+    def __init__(self, name: str, args: LoadBalancerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("pilot:aws:LoadBalancer", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
         group = aws.ec2.SecurityGroup(
@@ -49,15 +47,9 @@ class LoadBalancer(pulumi.ComponentResource):
             description="HTTP from anywhere to the load balancer",
             vpc_id=args.network.vpc_id,
             ingress=[
-                aws.ec2.SecurityGroupIngressArgs(
-                    protocol="tcp", from_port=80, to_port=80, cidr_blocks=["0.0.0.0/0"]
-                )
+                aws.ec2.SecurityGroupIngressArgs(protocol="tcp", from_port=80, to_port=80, cidr_blocks=["0.0.0.0/0"])
             ],
-            egress=[
-                aws.ec2.SecurityGroupEgressArgs(
-                    protocol="-1", from_port=0, to_port=0, cidr_blocks=["0.0.0.0/0"]
-                )
-            ],
+            egress=[aws.ec2.SecurityGroupEgressArgs(protocol="-1", from_port=0, to_port=0, cidr_blocks=["0.0.0.0/0"])],
             opts=child,
         )
         balancer = aws.lb.LoadBalancer(
@@ -69,9 +61,7 @@ class LoadBalancer(pulumi.ComponentResource):
             security_groups=[group.id],
             opts=child,
         )
-        self.target_groups = {
-            variant.name: self._target_group(variant, args) for variant in args.variants
-        }
+        self.target_groups = {variant.name: self._target_group(variant, args) for variant in args.variants}
         self.listener = aws.lb.Listener(
             name,
             load_balancer_arn=balancer.arn,
@@ -107,9 +97,7 @@ class LoadBalancer(pulumi.ComponentResource):
         )
 
     def _forward(self, variants: Sequence[Variant]) -> aws.lb.ListenerDefaultActionArgs:
-        stickiness = aws.lb.ListenerDefaultActionForwardStickinessArgs(
-            enabled=True, duration=STICKINESS_SECONDS
-        )
+        stickiness = aws.lb.ListenerDefaultActionForwardStickinessArgs(enabled=True, duration=STICKINESS_SECONDS)
         return aws.lb.ListenerDefaultActionArgs(
             type="forward",
             forward=aws.lb.ListenerDefaultActionForwardArgs(

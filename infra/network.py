@@ -35,9 +35,7 @@ class Network(pulumi.ComponentResource):
     task_subnet_ids: Sequence[pulumi.Input[str]]
     assign_public_ip: bool
 
-    def __init__(
-        self, name: str, args: NetworkArgs, opts: pulumi.ResourceOptions | None = None
-    ) -> None:
+    def __init__(self, name: str, args: NetworkArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("pilot:aws:Network", name, None, opts)
         if args.given is None:
             self._create(name)
@@ -46,9 +44,7 @@ class Network(pulumi.ComponentResource):
             self.public_subnet_ids = args.given.public_subnet_ids
             self.task_subnet_ids = args.given.private_subnet_ids
             self.assign_public_ip = False
-        self.register_outputs(
-            {"vpcId": self.vpc_id, "publicSubnetIds": list(self.public_subnet_ids)}
-        )
+        self.register_outputs({"vpcId": self.vpc_id, "publicSubnetIds": list(self.public_subnet_ids)})
 
     def _create(self, name: str) -> None:
         child = pulumi.ResourceOptions(parent=self)
@@ -60,9 +56,7 @@ class Network(pulumi.ComponentResource):
             routes=[aws.ec2.RouteTableRouteArgs(cidr_block="0.0.0.0/0", gateway_id=gateway.id)],
             opts=child,
         )
-        zones = aws.get_availability_zones_output(
-            state="available", opts=pulumi.InvokeOptions(parent=self)
-        ).names
+        zones = aws.get_availability_zones_output(state="available", opts=pulumi.InvokeOptions(parent=self)).names
         subnets: list[pulumi.Output[str]] = []
         for i in range(ZONES):
             subnet = aws.ec2.Subnet(
@@ -76,9 +70,7 @@ class Network(pulumi.ComponentResource):
                 f"{name}-{i}", subnet_id=subnet.id, route_table_id=routes.id, opts=child
             )
             # Whoever uses the subnet waits until it has a way out.
-            subnets.append(
-                pulumi.Output.all(subnet.id, association.id).apply(lambda ids: str(ids[0]))
-            )
+            subnets.append(pulumi.Output.all(subnet.id, association.id).apply(lambda ids: str(ids[0])))
         self.vpc_id = vpc.id
         self.public_subnet_ids = self.task_subnet_ids = subnets
         self.assign_public_ip = True

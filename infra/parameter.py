@@ -28,9 +28,7 @@ class PercentParameter(pulumi.ComponentResource):
 
     name: pulumi.Output[str]
 
-    def __init__(
-        self, name: str, args: PercentParameterArgs, opts: pulumi.ResourceOptions | None = None
-    ) -> None:
+    def __init__(self, name: str, args: PercentParameterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("pilot:aws:PercentParameter", name, None, opts)
         parameter = aws.ssm.Parameter(
             name,

@@ -37,9 +37,7 @@ class Service(pulumi.ComponentResource):
     name: pulumi.Output[str]
     task_definition_arn: pulumi.Output[str]
 
-    def __init__(
-        self, name: str, args: ServiceArgs, opts: pulumi.ResourceOptions | None = None
-    ) -> None:
+    def __init__(self, name: str, args: ServiceArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("pilot:aws:Service", name, None, opts)
         settings = args.config.service
         task = aws.ecs.TaskDefinition(
@@ -79,12 +77,8 @@ class Service(pulumi.ComponentResource):
             health_check_grace_period_seconds=60,
             deployment_minimum_healthy_percent=100,
             deployment_maximum_percent=200,
-            deployment_circuit_breaker=aws.ecs.ServiceDeploymentCircuitBreakerArgs(
-                enable=True, rollback=True
-            ),
-            alarms=aws.ecs.ServiceAlarmsArgs(
-                enable=True, rollback=True, alarm_names=[args.alarm_name]
-            ),
+            deployment_circuit_breaker=aws.ecs.ServiceDeploymentCircuitBreakerArgs(enable=True, rollback=True),
+            alarms=aws.ecs.ServiceAlarmsArgs(enable=True, rollback=True, alarm_names=[args.alarm_name]),
             opts=pulumi.ResourceOptions(parent=self, depends_on=[args.listener]),
         )
         self.name = service.name

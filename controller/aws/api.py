@@ -18,9 +18,7 @@ _IAM_PREFIX = {"elbv2": "elasticloadbalancing"}  # where it is not boto3's name 
 
 def client_factory(*, endpoint: str | None = None) -> Clients:
     """Return a maker of boto3 clients, by service and region, that gives up within seconds."""
-    config = Config(
-        connect_timeout=3, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3}
-    )
+    config = Config(connect_timeout=3, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
 
     @functools.cache
     def client(service: str, region: str | None) -> Any:

@@ -52,9 +52,7 @@ class _Container:
     def flags(self) -> dict[str, str]:
         """The feature flags by the names that the stack file gives them."""
         return {
-            _camel(name.removeprefix(FLAG)): value
-            for name, value in self.environment.items()
-            if name.startswith(FLAG)
+            _camel(name.removeprefix(FLAG)): value for name, value in self.environment.items() if name.startswith(FLAG)
         }
 
 
@@ -80,8 +78,7 @@ def _flag(api: Api, service: Service) -> Live:
     container = _container(api, running.task_definition, PERCENT)
     if VARIANT in container.environment:
         raise UnreadableError(
-            f"{running.task_definition} is told {VARIANT}: exposure traffic is live, flag is"
-            " declared; run pulumi up"
+            f"{running.task_definition} is told {VARIANT}: exposure traffic is live, flag is declared; run pulumi up"
         )
     return Live(
         percent=_percent(container.environment[PERCENT], running.task_definition),
@@ -157,9 +154,7 @@ def _running(service: Mapping[str, Any]) -> _Running:
     worst = min(states, key=list(Deployment).index)
     if len(deployments) > 1:
         worst = min(worst, Deployment.IN_PROGRESS, key=list(Deployment).index)
-    completed = [
-        one for one, state in zip(deployments, states, strict=True) if state is Deployment.COMPLETED
-    ]
+    completed = [one for one, state in zip(deployments, states, strict=True) if state is Deployment.COMPLETED]
     serving = max(completed, key=lambda one: one["createdAt"], default=primary)
     return _Running(
         name=name,
@@ -169,9 +164,7 @@ def _running(service: Mapping[str, Any]) -> _Running:
         since=_utc(serving.get("updatedAt") or serving["createdAt"]),
         task_definition=str(serving["taskDefinition"]),
         target_groups=tuple(
-            one["targetGroupArn"]
-            for one in service.get("loadBalancers") or []
-            if one.get("targetGroupArn")
+            one["targetGroupArn"] for one in service.get("loadBalancers") or [] if one.get("targetGroupArn")
         ),
     )
 
@@ -239,9 +232,7 @@ def _weight(api: Api, stable: _Running, candidate: _Running) -> int:
         )
     (pair,) = set(found.values())
     if sum(pair) != 100:
-        raise UnreadableError(
-            f"{_pairs(found)} has weights that sum to {sum(pair)}; expected 100; run pulumi up"
-        )
+        raise UnreadableError(f"{_pairs(found)} has weights that sum to {sum(pair)}; expected 100; run pulumi up")
     return pair[1]
 
 
@@ -252,9 +243,7 @@ def _pairs(found: Mapping[str, tuple[int, int]]) -> str:
 
 def _target_group(running: _Running) -> str:
     if len(running.target_groups) != 1:
-        raise UnreadableError(
-            f"service {running.name} has {len(running.target_groups)} target groups; expected one"
-        )
+        raise UnreadableError(f"service {running.name} has {len(running.target_groups)} target groups; expected one")
     return running.target_groups[0]
 
 

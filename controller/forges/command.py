@@ -88,9 +88,7 @@ class Result:
         return _CONTENTION.search(self.text + self.stderr) is not None
 
 
-def run(
-    *arguments: str, environment: Mapping[str, str], timeout_s: float, stdin: bytes = b""
-) -> Result:
+def run(*arguments: str, environment: Mapping[str, str], timeout_s: float, stdin: bytes = b"") -> Result:
     """
     Run git to its end; a run out of time is a `Result` like any other failure.
 
@@ -192,8 +190,7 @@ def _essence(result: Result) -> str:
     said = [
         line.replace("\t", " ")
         for line in lines
-        if re.match(r"remote: .*\w|fatal:|error:|!", line)
-        and not line.startswith("error: failed to push some refs")
+        if re.match(r"remote: .*\w|fatal:|error:|!", line) and not line.startswith("error: failed to push some refs")
     ]
     text = redact("; ".join(said) or f"git ended with {result.code}")
     return text if len(text) <= _MESSAGE_LIMIT else text[: _MESSAGE_LIMIT - 1] + "…"

@@ -58,9 +58,7 @@ class Git:
         self.objects = Objects(self._directory, self._timeout_s)
         self._delete: Callable[[], object] = lambda: None
         if directory is None:
-            self._delete = weakref.finalize(
-                self, shutil.rmtree, self._directory, ignore_errors=True
-            )
+            self._delete = weakref.finalize(self, shutil.rmtree, self._directory, ignore_errors=True)
         self._refs: dict[str, str] | None = None
         self._merge_base = lru_cache(maxsize=_HISTORIES)(self._find_merge_base)
         self._history = lru_cache(maxsize=_HISTORIES)(self._read_history)
@@ -189,9 +187,7 @@ class Git:
 
     def _read_history(self, oid: str, path: str, limit: int) -> Sequence[FileCommit]:
         self.objects.commit(oid)
-        listed = self._here(
-            "rev-list", "--first-parent", f"-n{limit}", oid, "--", f":(literal){path}"
-        )
+        listed = self._here("rev-list", "--first-parent", f"-n{limit}", oid, "--", f":(literal){path}")
         if listed.code:
             raise command.failure(listed, f"history of {path} up to {oid}")
         commits = [(oid, self.objects.commit(oid)) for oid in listed.text.split()]

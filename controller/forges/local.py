@@ -57,9 +57,7 @@ class LocalForge:
                     return pull
             head = self._git.branches(branch).get(branch)
             if head is None:
-                raise TransientError(
-                    f"branch {branch} is not on the remote; the next run pushes it"
-                )
+                raise TransientError(f"branch {branch} is not on the remote; the next run pushes it")
             pull = PullRequest(
                 number=1 + max((pulls.leading_number(name) for name in self._names()), default=0),
                 title=title,
@@ -92,9 +90,7 @@ class LocalForge:
                 self._change(
                     pull.number,
                     f"check: {state}",
-                    lambda now: (
-                        replace(now, check=(state, description)) if now.head == head else now
-                    ),
+                    lambda now: replace(now, check=(state, description)) if now.head == head else now,
                 )
 
     # ------------------------------------------------------------ what people do

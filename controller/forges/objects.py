@@ -44,9 +44,7 @@ class Signature:
     time: datetime
 
     def __str__(self) -> str:
-        name, email = (
-            re.sub(r"[<>\x00-\x1f]", "", part).strip() for part in (self.name, self.email)
-        )
+        name, email = (re.sub(r"[<>\x00-\x1f]", "", part).strip() for part in (self.name, self.email))
         return f"{name} <{email}> {int(self.time.timestamp())} +0000"
 
 
@@ -165,9 +163,7 @@ class Objects:
             end = data.index(b"\0", position)
             mode, name = data[position:end].split(b" ", 1)
             position = end + 21
-            entries[name.decode("utf-8", "surrogateescape")] = Entry(
-                mode.decode(), data[end + 1 : position].hex()
-            )
+            entries[name.decode("utf-8", "surrogateescape")] = Entry(mode.decode(), data[end + 1 : position].hex())
         return entries
 
     def entry(self, tree: str, path: str) -> Entry | None:

@@ -37,9 +37,7 @@ def encode(pull: PullRequest) -> bytes:
         "closed_by": pull.closed_by,
         "closed_at": pull.closed_at.isoformat() if pull.closed_at else None,
         "merged_as": pull.merged_as,
-        "check": {"state": pull.check[0].value, "description": pull.check[1]}
-        if pull.check
-        else None,
+        "check": {"state": pull.check[0].value, "description": pull.check[1]} if pull.check else None,
         "comments": list(pull.comments),
     }
     return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()

@@ -94,7 +94,7 @@ class Rate(Part):
     def query(self, name: str, **more: Any) -> Query:
         return Query(
             name, self.event, self.where, self.good, self.bad,
-            within=self.within, unit=self.unit, every=self.every, **more,
+            within=self.within, needs=tuple(self.bad or ()), unit=self.unit, every=self.every, **more,
         )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from controller.errors import ConfigError
 from controller.rehearsal.localcloud.cloud import LocalAws
 from controller.rehearsal.localcloud.engine import Engine, find_pulumi
 from controller.rehearsal.localcloud.inprocess import InProcess
-from controller.rehearsal.play import START, Play, Story
+from controller.rehearsal.play import DAY_BEFORE, Play, Story
 from controller.rehearsal.scenarios import SCENARIOS
 
 SHIPPED = Path(__file__).parents[2]
@@ -25,7 +25,7 @@ WORKERS = 2
 SIMULATED = (
     "Simulated: the clock, the users and their events, the people who merge, and AWS (a local stand-in). "
     "Real: the Git repository and its pull requests, the policy, the decision, the Pulumi program{engine}. "
-    "Passes are made every 10 minutes for 90 minutes after each change and every 6 hours after that."
+    "Passes are made every 10 minutes in the hour after a change, every 20 for three, then every 8 hours."
 )
 
 
@@ -91,7 +91,7 @@ def play(name: str, seed: int, folder: Path, pulumi: Path | None) -> Story:
     """Play one scenario by name; in a process of its own, since moto keeps one account a process."""
     scenario = next(item for item in SCENARIOS if item.name == name)
     folder.mkdir(parents=True)
-    with LocalAws(START, seed=seed) as aws:
+    with LocalAws(DAY_BEFORE, seed=seed) as aws:
         if pulumi is None:
             return Play(scenario, seed, folder, SHIPPED, aws, InProcess(aws)).run()
         with Engine(aws, pulumi) as engine:

@@ -28,11 +28,14 @@ from controller.rehearsal.users import App, Users
 from controller.sources.jsonlines import JsonLines
 
 LAUNCH = datetime(2026, 5, 5, 10, 0, tzinfo=UTC)  # a Tuesday
-START = LAUNCH - timedelta(days=1, hours=2)
-SESSIONS_A_DAY = {"staging": 4000, "prod": 1800}
-PACE = timedelta(minutes=10)  # of passes while anything is fresh
-SLOW = timedelta(hours=6)  # of passes afterwards; a production controller keeps the fast pace
-FRESH = timedelta(minutes=90)
+DAY_BEFORE = LAUNCH - timedelta(days=1, hours=2)
+MORNING = LAUNCH - timedelta(hours=1)
+SESSIONS_A_DAY = {"staging": 3000, "prod": 1800}
+PACES = (  # of passes, by the time since anything happened; a production controller keeps a pace of 5 minutes
+    (timedelta(hours=1), timedelta(minutes=10)),
+    (timedelta(hours=3), timedelta(minutes=20)),
+    (timedelta.max, timedelta(hours=8)),
+)
 THINKING = timedelta(minutes=10)  # from a pull request's opening to its merge; reverts are merged at once
 ENGINEER, OPERATOR = "Ana Engineer", "Omar Operator"
 
@@ -75,13 +78,16 @@ class Play:
     aws: LocalAws
     applier: Applier
     tick: Callable[[float], None] = lambda share: None
-    now: datetime = START
+    now: datetime = field(init=False)
     beats: list[Beat] = field(default_factory=list)
     passes: int = 0
     last: dict[str, loop.Outcome] = field(default_factory=dict)
     apps: dict[str, App] = field(default_factory=dict)
-    stirred: datetime = START
+    stirred: datetime = field(init=False)
     acted: bool = False
+
+    def __post_init__(self) -> None:
+        self.now = self.stirred = self.begin = DAY_BEFORE if self.scenario.staging else MORNING
 
     def run(self) -> Story:
         """Play to the end and compare it with the end that the scenario names."""
@@ -90,8 +96,8 @@ class Play:
         while self.now < end:
             self._pass()
             self._people()
-            self._advance(PACE if self.now - self.stirred < FRESH else SLOW)
-            self.tick(min(1.0, (self.now - START) / (end - START)))
+            self._advance(next(pace for fresh, pace in PACES if self.now - self.stirred < fresh))
+            self.tick(min(1.0, (self.now - self.begin) / (end - self.begin)))
         self._pass()
         story = self._story()
         self.git.close()
@@ -109,11 +115,13 @@ class Play:
         network = "\n  pilot:network: " + str(self.aws.network()).replace("'", '"') + "\n"
         for name in ("rollout.yaml", "Pulumi.yaml", "Pulumi.staging.yaml", "Pulumi.prod.yaml"):
             data = (self.shipped / name).read_text()
+            if name == "Pulumi.staging.yaml" and not self.scenario.staging:
+                data = stackfile.splice(data.encode(), {"percent": 100}, name=name)[0].decode()
             if name.startswith("Pulumi.") and name != "Pulumi.yaml":
                 data = data.rstrip("\n") + network
             (self.checkout / name).write_text(data)
         self._git("add", "--all")
-        self._git("commit", "--quiet", "--message", "Declare the pilot in staging and prod, at 0 %")
+        self._git("commit", "--quiet", "--message", "Declare the pilot in staging and prod")
         self._git("remote", "add", "origin", str(self.remote))
         self._git("push", "--quiet", "origin", "main")
         self.git = Git(self.remote)
@@ -136,7 +144,7 @@ class Play:
     def _advance(self, pace: timedelta) -> None:
         """Let time pass, with users using what is live."""
         acts = (LAUNCH, LAUNCH + min(self.scenario.after, timedelta(days=365)))
-        until = min(self.now + pace, *(at for at in acts if at > self.now), self.now + SLOW)
+        until = min([self.now + pace, *(at for at in acts if at > self.now)])
         for stack, users in self.users.items():
             if stack == "staging" and self.apps[stack].percent == 100 and self.now > LAUNCH:
                 continue  # nobody tests staging any more

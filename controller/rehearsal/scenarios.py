@@ -37,7 +37,11 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One story: `days` from the launch to its end; the fault, if any, sets in at `after`."""
+    """
+    One story: `days` from the launch to its end; the fault, if any, sets in at `after`.
+
+    With `staging` it begins the day before, with the rollout in staging; else staging is through with it.
+    """
 
     name: str
     about: str
@@ -48,6 +52,7 @@ class Scenario:
     silent: bool = False
     legal: bool = False
     person: Person = Person.DILIGENT
+    staging: bool = False
 
     def behaviour(self, launch: datetime) -> _Behaviour:
         return _Behaviour(self, launch)
@@ -77,6 +82,7 @@ SCENARIOS = (
         "healthy",
         "nothing goes wrong",
         days=14,
+        staging=True,
         end=End(100, 100, _moves(0, 10, 20, 50, 100), says="the rollout is complete"),
     ),
     Scenario(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile, zip_longest
 from typing import Any
@@ -62,6 +62,7 @@ class Counter:
         self._malformed: list[tuple[int | None, str | None]] = []  # when, and what is wrong
         self._final = 0  # microseconds: what ended by then is in `_answers` and stays as it is
         self._answers: list[_Answer] = []
+        self._said: tuple[int, int, Recorded] | None = None  # the stage of the last answer, until when it holds, and it
 
     def fits(self, queries: Sequence[Query]) -> bool:
         """Whether what is loaded can answer *queries*; if not, `reset` and load everything again."""
@@ -79,7 +80,7 @@ class Counter:
 
         *origin* is the file that the only path holds the end of, and the number of bytes before it.
         """
-        after = self._rows
+        after, self._said = self._rows, None
         records.load(self._con, self._layout, [glob.escape(path) for path in paths], after=after)
         first, rows = self._one(f"SELECT min(ts), count(*) FROM event WHERE rowid >= {after}")
         self._rows += rows
@@ -110,7 +111,25 @@ class Counter:
             self._queries, self._start, self._final = tuple(queries), start, 0
             self._answers = [_Answer() for _ in queries]
             samples.define(self._con, self._layout, queries, start)
-            self._sampled = True
+            self._sampled, self._said = True, None
+        stage = _micros(window.stage)
+        if self._said is None or self._said[0] != stage or not self._final <= now < self._said[1]:
+            self._said = (stage, self._next(now), self._answer(window, start, now))
+        said = self._said[2]
+        return replace(said, gaps=gaps, notes=(*notes, *said.notes))
+
+    def _next(self, now: int) -> int:
+        """When, without another event, the answer changes: the next one that is not due yet."""
+        changes = [self._one("SELECT min(ts) FROM event WHERE ts > $now", {"now": now})[0]]
+        for n, q in enumerate(self._queries):
+            if q.within is not None:
+                wait = q.within // timedelta(microseconds=1)
+                asked = {"q": n, "since": now - wait}
+                (exposed,) = self._one("SELECT min(ts) FROM head WHERE q = $q AND ts > $since", asked)
+                changes.append(None if exposed is None else exposed + wait)
+        return min((time for time in changes if time is not None), default=1 << 62)
+
+    def _answer(self, window: Window, start: int, now: int) -> Recorded:
         self._count(now)
         (future,) = self._one("SELECT count(*) FROM event WHERE kind IS NOT NULL AND ts > $now", {"now": now})
         (last,) = self._one(
@@ -121,11 +140,10 @@ class Counter:
         malformed, duplicates, noted = self._rejected(start, now)
         return Recorded(
             self._series(window, now),
-            gaps=gaps,
             malformed=malformed,
             duplicates=duplicates,
             future=future,
-            notes=(*notes, *noted),
+            notes=tuple(noted),
             last=_instant(last),
         )
 

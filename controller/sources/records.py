@@ -66,7 +66,7 @@ class Layout:
         kinds, tests, units, numbers = set[str](), set[tuple[str, tuple[str, ...]]](), set[str](), set[str]()
         for q in queries:
             kinds.add(q.event)
-            for conditions in (q.where, q.good or {}, q.bad or {}):
+            for conditions in (q.where, q.good or {}, q.bad or {}, dict.fromkeys(q.needs, ())):
                 tests |= set(conditions.items())
             if q.within is not None:
                 kinds.add("exposure")
@@ -81,7 +81,7 @@ class Layout:
         return self.kinds.index(event)
 
     def test(self, attribute: str, values: tuple[str, ...]) -> str:
-        """The column that says whether an attribute has one of the values; never NULL."""
+        """The column that says whether an attribute has one of the values, or, without any, is missing; never NULL."""
         return f"test_{self.tests.index((attribute, values))}"
 
     def unit(self, attribute: str) -> str:
@@ -137,6 +137,8 @@ class Layout:
     def _test(self, attribute: str, values: tuple[str, ...]) -> str:
         """A value's text is a string without its quotes, anything else as JSON writes it. `5xx` is any 500 to 599."""
         text = self._text(attribute)
+        if not values:
+            return f"coalesce({text}, '') = ''"
         test = f"{text} IN ({', '.join(map(quoted, values))})"
         classes = [v[0] for v in values if len(v) == 3 and v[0].isdecimal() and v[1:] == "xx"]
         if classes:

@@ -148,7 +148,8 @@ def _readings(layout: Layout, n: int, q: Query) -> list[_Reading]:
 
 def _rate(layout: Layout, q: Query) -> str:
     bad = _matches(layout, q.bad) if q.bad else "false"
-    return f"({bad} OR NOT {_matches(layout, q.good)})" if q.good else bad
+    bad = " OR ".join([bad, *(layout.test(attribute, ()) for attribute in q.needs)])
+    return f"({bad} OR NOT {_matches(layout, q.good)})" if q.good else f"({bad})"
 
 
 def _beyond(value: str, bound: float | None) -> str:

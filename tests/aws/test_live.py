@@ -207,10 +207,7 @@ def _weigh(cloud: LocalAws, stable: int, candidate: int) -> None:
     elb = cloud.client("elbv2")
     (balancer,) = elb.describe_load_balancers()["LoadBalancers"]
     (listener,) = elb.describe_listeners(LoadBalancerArn=balancer["LoadBalancerArn"])["Listeners"]
-    groups = {
-        one["TargetGroupName"]: one["TargetGroupArn"]
-        for one in elb.describe_target_groups()["TargetGroups"]
-    }
+    groups = {one["TargetGroupName"]: one["TargetGroupArn"] for one in elb.describe_target_groups()["TargetGroups"]}
     weights = [
         {"TargetGroupArn": groups["api-staging"], "Weight": stable},
         {"TargetGroupArn": groups["api-staging-cand"], "Weight": candidate},
@@ -278,9 +275,7 @@ def test_only_whole_percents_are_read(text: str, readable: int | None) -> None:
         pytest.param(replace(SERVICE, cluster="other"), "ClusterNotFoundException", id="cluster"),
     ],
 )  # fmt: skip
-def test_a_service_that_is_not_there_is_unreadable(
-    flag: Stack, service: Service, said: str
-) -> None:
+def test_a_service_that_is_not_there_is_unreadable(flag: Stack, service: Service, said: str) -> None:
     reason = flag.read(service).reason
 
     assert said in reason
@@ -294,9 +289,7 @@ def test_a_deleted_service_is_unreadable(flag: Stack) -> None:
 
 
 def test_the_other_exposure_than_the_declared_one_is_unreadable(traffic: Stack) -> None:
-    assert (
-        "exposure traffic is live, flag is declared" in traffic.read(exposure=Exposure.FLAG).reason
-    )
+    assert "exposure traffic is live, flag is declared" in traffic.read(exposure=Exposure.FLAG).reason
 
 
 @pytest.mark.parametrize(
@@ -326,9 +319,7 @@ def test_an_error_of_aws_names_call_code_and_what_to_do(code: str, hint: str) ->
                      "rolloutState 'PAUSED'", id="new-rollout-state"),
     ],
 )  # fmt: skip
-def test_a_deployment_that_cannot_be_judged_is_unreadable(
-    deployments: list[dict[str, str]], said: str
-) -> None:
+def test_a_deployment_that_cannot_be_judged_is_unreadable(deployments: list[dict[str, str]], said: str) -> None:
     found = {"serviceName": "api", "status": "ACTIVE", "deployments": deployments}
 
     read = stubbed(("describe_services", {"services": [found]}))

@@ -38,9 +38,7 @@ class Remote:
             },
         }
         return (
-            subprocess.run(
-                ["git", *arguments], env=environment, input=stdin, capture_output=True, check=True
-            )
+            subprocess.run(["git", *arguments], env=environment, input=stdin, capture_output=True, check=True)
             .stdout.decode()
             .strip()
         )

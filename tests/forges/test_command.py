@@ -19,15 +19,13 @@ from controller.forges import command
             id="ssh-no-network",
         ),
         pytest.param(
-            "git@github.com: Permission denied (publickey).\n"
-            "fatal: Could not read from remote repository.",
+            "git@github.com: Permission denied (publickey).\nfatal: Could not read from remote repository.",
             ConfigError,
             id="ssh-key",
         ),
         pytest.param("Host key verification failed.", ConfigError, id="ssh-host-key"),
         pytest.param(
-            "remote: Repository not found.\n"
-            "fatal: repository 'https://github.com/a/b.git/' not found",
+            "remote: Repository not found.\nfatal: repository 'https://github.com/a/b.git/' not found",
             ConfigError,
             id="github-no-access",
         ),
@@ -38,20 +36,17 @@ from controller.forges import command
             id="github-protected",
         ),
         pytest.param(
-            "! [remote rejected] main -> main (cannot lock ref 'refs/heads/main': is at 1 but "
-            "expected 2)",
+            "! [remote rejected] main -> main (cannot lock ref 'refs/heads/main': is at 1 but expected 2)",
             TransientError,
             id="race-on-the-server",
         ),
         pytest.param(
-            "remote: fatal: write error: No space left on device\n"
-            "! [remote rejected] main -> main (unpacker error)",
+            "remote: fatal: write error: No space left on device\n! [remote rejected] main -> main (unpacker error)",
             TransientError,
             id="server-full",
         ),
         pytest.param(
-            "remote: The project you were looking for could not be found or you don't have "
-            "permission to view it.",
+            "remote: The project you were looking for could not be found or you don't have permission to view it.",
             ConfigError,
             id="gitlab-no-access",
         ),

@@ -65,9 +65,7 @@ def test_branches_come_and_go_and_may_become_folders(remote: Remote, clone: Clon
     assert git.branches("rollout/") == {"rollout/prod/advance": tip}
 
 
-def test_a_mirror_that_was_cut_short_or_deleted_is_made_again(
-    remote: Remote, clone: Clone, tmp_path: Path
-) -> None:
+def test_a_mirror_that_was_cut_short_or_deleted_is_made_again(remote: Remote, clone: Clone, tmp_path: Path) -> None:
     half = tmp_path / "half"
     (half / "objects").mkdir(parents=True)
     tip = clone(directory=half).sync()
@@ -129,9 +127,7 @@ def test_a_missing_base_branch_names_those_there_are(remote: Remote, clone: Clon
         clone(base="trunk").sync()
 
 
-def test_a_sha256_repository_is_refused_with_the_reason(
-    empty: Callable[..., Remote], clone: Clone
-) -> None:
+def test_a_sha256_repository_is_refused_with_the_reason(empty: Callable[..., Remote], clone: Clone) -> None:
     long = empty("long.git", "--object-format=sha256")
     long.set("main", long.commit({PROD: TEN}))
 
@@ -140,14 +136,10 @@ def test_a_sha256_repository_is_refused_with_the_reason(
 
 
 @pytest.mark.parametrize("name", ["nowhere.git", "folder"])
-def test_what_is_no_repository_is_a_persons_to_mend(
-    clone: Clone, tmp_path: Path, name: str
-) -> None:
+def test_what_is_no_repository_is_a_persons_to_mend(clone: Clone, tmp_path: Path, name: str) -> None:
     (tmp_path / "folder").mkdir()
 
-    with pytest.raises(
-        ConfigError, match=rf"{name} could not be fetched: .*not appear to be a git"
-    ):
+    with pytest.raises(ConfigError, match=rf"{name} could not be fetched: .*not appear to be a git"):
         clone(tmp_path / name).sync()
 
 
@@ -208,9 +200,7 @@ def test_reading_goes_on_after_the_reader_was_killed(clone: Clone) -> None:
     assert git.read(tip, PROD) == STACK_FILE
 
 
-def test_history_tells_squash_merge_and_revert_by_what_they_did_to_the_file(
-    remote: Remote, clone: Clone
-) -> None:
+def test_history_tells_squash_merge_and_revert_by_what_they_did_to_the_file(remote: Remote, clone: Clone) -> None:
     first = remote.refs["refs/heads/main"]
     other = remote.commit({PROD: STACK_FILE, "other": b"1"}, first, message="not this file")
     squash = remote.commit({PROD: TEN, "other": b"1"}, other, message="rollout: 0 -> 10 (#1)")
@@ -249,9 +239,7 @@ def test_changed_compares_with_where_the_branch_began(remote: Remote, clone: Clo
     assert git.changed(head, head) == git.changed(head, fork) == {}
 
 
-def test_changed_shows_a_mode_a_deletion_and_unrelated_histories(
-    remote: Remote, clone: Clone
-) -> None:
+def test_changed_shows_a_mode_a_deletion_and_unrelated_histories(remote: Remote, clone: Clone) -> None:
     git = clone()
     tip = git.sync()
     blob = remote.git("rev-parse", f"{tip}:README.md")
@@ -301,9 +289,7 @@ def test_the_same_commit_is_the_same_object_whatever_is_configured(
     assert plain == "6aa5da5af7f513f4b3bd56d34001756dfdcab7cf"
 
 
-def test_a_commit_is_later_than_its_parent_and_by_the_controller(
-    remote: Remote, clone: Clone
-) -> None:
+def test_a_commit_is_later_than_its_parent_and_by_the_controller(remote: Remote, clone: Clone) -> None:
     git = clone(identity=("Pïlot", "pilot@example.com"))
     oid = git.commit(git.sync(), {PROD: TEN}, "Größe\n\nbody")
     git.push([create(oid)])
@@ -333,9 +319,7 @@ def test_a_commit_keeps_every_other_file_and_its_modes(remote: Remote, clone: Cl
         git.commit(git.sync(), {"link": b"x"}, "edit")
 
 
-@settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.binary() | st.sampled_from([b"a\r\nb\n", b"\xef\xbb\xbfbom", b"", b"no end"]))
 def test_bytes_survive(git: Git, data: bytes) -> None:
     oid = git.commit(git.sync(), {PROD: data}, "bytes")

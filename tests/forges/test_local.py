@@ -64,9 +64,7 @@ def story(clone: Callable[..., Git]) -> Story:
 # ---------------------------------------------------------------- what the controller does
 
 
-def test_an_opened_pull_request_is_what_every_machine_reads(
-    story: Story, clone: Callable[..., Git]
-) -> None:
+def test_an_opened_pull_request_is_what_every_machine_reads(story: Story, clone: Callable[..., Git]) -> None:
     head = story.push()
     opened = story.forge.open(branch=BRANCH, title="rollout(prod): 0% -> 10%", body="Größe\r\n")
 
@@ -148,9 +146,7 @@ def test_close_ends_it_once_and_a_new_one_may_follow(story: Story) -> None:
     story.forge.close(1)
     again = story.forge.open(branch=BRANCH, title="again", body="")
 
-    assert closed == replace(
-        opened, state=PrState.CLOSED, closed_by="Pilot <pilot@example.com>", closed_at=LATER
-    )
+    assert closed == replace(opened, state=PrState.CLOSED, closed_by="Pilot <pilot@example.com>", closed_at=LATER)
     assert story.only(1) == closed
     assert (again.number, again.state) == (2, PrState.OPEN)
 
@@ -301,9 +297,7 @@ def test_merge_wants_a_good_check(
     assert remote.refs == refs
 
 
-def test_what_has_ended_is_neither_merged_nor_closed_by_a_person(
-    story: Story, remote: Remote
-) -> None:
+def test_what_has_ended_is_neither_merged_nor_closed_by_a_person(story: Story, remote: Remote) -> None:
     story.open_green()
     story.forge.merge(1, by="Maria", at=LATER)
     story.open("rollout/prod/second", b"2")
@@ -356,9 +350,7 @@ def test_a_person_who_acts_on_an_old_view_changes_nothing(
 # ---------------------------------------------------------------- what others put there
 
 
-def test_refs_that_hold_something_else_are_passed_over_and_keep_their_number(
-    story: Story, remote: Remote
-) -> None:
+def test_refs_that_hold_something_else_are_passed_over_and_keep_their_number(story: Story, remote: Remote) -> None:
     good = remote.git("show", f"{_document(story, remote)}:pr.json").encode()
     for number, data in enumerate(
         [

@@ -88,9 +88,7 @@ def test_several_refs_move_together_or_not_at_all(remote: Remote, clone: Clone) 
 
 
 @pytest.mark.parametrize("through", ["path", "http"])
-def test_of_eight_racers_exactly_one_wins_each_ref(
-    remote: Remote, clone: Clone, server: Server, through: str
-) -> None:
+def test_of_eight_racers_exactly_one_wins_each_ref(remote: Remote, clone: Clone, server: Server, through: str) -> None:
     racers = [clone(server.url if through == "http" else remote.path) for _ in range(8)]
     tip = remote.refs["refs/heads/main"]
 
@@ -110,8 +108,7 @@ def test_of_eight_racers_exactly_one_wins_each_ref(
 def test_a_protected_branch_is_a_persons_to_open(remote: Remote, clone: Clone) -> None:
     remote.hook(
         "pre-receive",
-        'while read old new ref; do case $ref in refs/heads/main) echo "main is protected" >&2; '
-        "exit 1;; esac; done",
+        'while read old new ref; do case $ref in refs/heads/main) echo "main is protected" >&2; exit 1;; esac; done',
     )
     git = clone()
     tip = git.sync()
@@ -123,9 +120,7 @@ def test_a_protected_branch_is_a_persons_to_open(remote: Remote, clone: Clone) -
     assert git.push([create(oid)])
 
 
-def test_hooks_of_the_user_do_not_run(
-    clone: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_hooks_of_the_user_do_not_run(clone: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hooks = tmp_path / "hooks"
     hooks.mkdir()
     for name in ("pre-push", "reference-transaction"):
@@ -158,9 +153,7 @@ def test_a_lock_left_on_the_server_is_tried_again_then_left_to_the_next_run(
 # ---------------------------------------------------------------- over a network
 
 
-def test_an_answer_lost_after_the_push_was_applied_is_found_out(
-    remote: Remote, clone: Clone, server: Server
-) -> None:
+def test_an_answer_lost_after_the_push_was_applied_is_found_out(remote: Remote, clone: Clone, server: Server) -> None:
     git = clone(server.url)
     oid = git.commit(git.sync(), {PROD: TEN}, "change")
     server.drop = "after"
@@ -169,9 +162,7 @@ def test_an_answer_lost_after_the_push_was_applied_is_found_out(
     assert remote.refs[BRANCH] == oid
 
 
-def test_a_push_lost_on_its_way_may_be_tried_again(
-    remote: Remote, clone: Clone, server: Server
-) -> None:
+def test_a_push_lost_on_its_way_may_be_tried_again(remote: Remote, clone: Clone, server: Server) -> None:
     git = clone(server.url)
     oid = git.commit(git.sync(), {PROD: TEN}, "change")
     server.drop = "before"
@@ -256,9 +247,7 @@ def test_killed_between_any_two_git_commands_a_rerun_makes_the_same_objects(
         child = os.fork()
         if child == 0:
             try:
-                os.environ.update(
-                    PATH=f"{wrapper.parent}:{os.environ['PATH']}", KILL_AT=str(kill_at)
-                )
+                os.environ.update(PATH=f"{wrapper.parent}:{os.environ['PATH']}", KILL_AT=str(kill_at))
                 git = Git(remote.path, directory=tmp_path / mirror)
                 oid = git.commit(git.sync(), {PROD: TEN}, "change")
                 os._exit(0 if git.push([create(oid)]) else 1)
@@ -279,7 +268,5 @@ def test_killed_between_any_two_git_commands_a_rerun_makes_the_same_objects(
         assert remote.refs == first, "the push is the last step"
         assert story(0, f"killed-{step}") > 0
         assert remote.refs == expected
-    fsck = subprocess.run(
-        ["git", "-C", remote.path, "fsck", "--strict"], capture_output=True, check=True
-    )
+    fsck = subprocess.run(["git", "-C", remote.path, "fsck", "--strict"], capture_output=True, check=True)
     assert b"error" not in fsck.stderr

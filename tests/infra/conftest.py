@@ -105,9 +105,7 @@ def stack_config(
 
 
 def traffic_config(percent: int) -> dict[str, Any]:
-    return stack_config(
-        service={"candidateImage": CANDIDATE}, rollout={"percent": percent, "exposure": "traffic"}
-    )
+    return stack_config(service={"candidateImage": CANDIDATE}, rollout={"percent": percent, "exposure": "traffic"})
 
 
 @pytest.fixture(name="evaluate")

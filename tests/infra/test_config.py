@@ -76,9 +76,7 @@ def test_a_mistake_names_file_key_value_and_what_is_allowed(
     assert str(raised.value).startswith(f"Pulumi.staging.yaml: {said}")
 
 
-def test_every_mistake_is_said_at_once(
-    evaluate: Callable[..., Any], config: Callable[..., dict[str, Any]]
-) -> None:
+def test_every_mistake_is_said_at_once(evaluate: Callable[..., Any], config: Callable[..., dict[str, Any]]) -> None:
     with pytest.raises(pulumi.RunError) as raised:
         evaluate(config(service={"port": 0}, rollout={"percent": 101}))
 
@@ -89,9 +87,7 @@ def test_every_mistake_is_said_at_once(
 
 
 @pytest.mark.parametrize("key", ["pilot:service", "pilot:rollout", "aws:region"])
-def test_a_missing_part_is_named(
-    evaluate: Callable[..., Any], config: Callable[..., dict[str, Any]], key: str
-) -> None:
+def test_a_missing_part_is_named(evaluate: Callable[..., Any], config: Callable[..., dict[str, Any]], key: str) -> None:
     broken = config()
     del broken[key]
 

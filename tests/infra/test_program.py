@@ -12,9 +12,7 @@ Evaluate = Callable[..., Any]
 Config = Callable[..., dict[str, Any]]
 
 
-@pytest.mark.parametrize(
-    ("percent", "fraction"), [(0, "0.00"), (1, "0.01"), (10, "0.10"), (55, "0.55"), (100, "1.00")]
-)
+@pytest.mark.parametrize(("percent", "fraction"), [(0, "0.00"), (1, "0.01"), (10, "0.10"), (55, "0.55"), (100, "1.00")])
 def test_flag_tells_the_container_the_percent_as_a_fraction(
     evaluate: Evaluate, config: Config, percent: int, fraction: str
 ) -> None:
@@ -97,9 +95,7 @@ def test_a_broken_deployment_is_taken_back(evaluate: Evaluate, config: Config) -
     assert made.of("TaskDefinition")["stable"]["skipDestroy"] is True
 
 
-def test_the_alarm_is_more_than_2_percent_for_10_minutes(
-    evaluate: Evaluate, config: Config
-) -> None:
+def test_the_alarm_is_more_than_2_percent_for_10_minutes(evaluate: Evaluate, config: Config) -> None:
     alarm = evaluate(config()).of("MetricAlarm")["stable"]
 
     assert alarm["comparisonOperator"] == "GreaterThanThreshold"
@@ -110,9 +106,7 @@ def test_the_alarm_is_more_than_2_percent_for_10_minutes(
     assert percent["expression"] == "IF(requests > 0, 100 * FILL(errors, 0) / requests, 0)"
 
 
-def test_the_execution_role_may_pull_its_image_and_write_its_log_only(
-    evaluate: Evaluate, config: Config
-) -> None:
+def test_the_execution_role_may_pull_its_image_and_write_its_log_only(evaluate: Evaluate, config: Config) -> None:
     image = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/team/api@sha256:" + "a" * 64
 
     made = evaluate(config(service={"image": image}))

@@ -43,9 +43,7 @@ def project() -> bytes:
 
 @pytest.fixture(scope="session")
 def stack_file() -> Callable[..., bytes]:
-    def write(
-        percent: object, *, exposure: str = "flag", image: str = IMAGE, network: object = None
-    ) -> bytes:
+    def write(percent: object, *, exposure: str = "flag", image: str = IMAGE, network: object = None) -> bytes:
         candidate = f"    candidateImage: {CANDIDATE}\n" if exposure == "traffic" else ""
         given = f"  pilot:network: {json.dumps(network)}\n" if network else ""
         text = (

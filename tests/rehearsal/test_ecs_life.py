@@ -18,8 +18,7 @@ BREAKER = {"deploymentCircuitBreaker": {"enable": True, "rollback": True}}
 def deployments(cloud: LocalAws) -> list[tuple[str, str, str]]:
     (service,) = cloud.client("ecs").describe_services(cluster="c", services=["s"])["services"]
     return [
-        (one["status"], one["taskDefinition"].rsplit("/", 1)[-1], one["rolloutState"])
-        for one in service["deployments"]
+        (one["status"], one["taskDefinition"].rsplit("/", 1)[-1], one["rolloutState"]) for one in service["deployments"]
     ]
 
 
@@ -52,9 +51,7 @@ def service(cloud: LocalAws) -> Callable[..., Any]:
     return update
 
 
-def test_a_new_revision_completes_at_the_second_tick(
-    cloud: LocalAws, service: Callable[..., Any]
-) -> None:
+def test_a_new_revision_completes_at_the_second_tick(cloud: LocalAws, service: Callable[..., Any]) -> None:
     service(taskDefinition="f:2")
 
     begun = deployments(cloud)
@@ -113,9 +110,7 @@ def test_a_broken_image_fails_and_rolls_back(cloud: LocalAws, service: Callable[
     assert deployments(cloud) == [("PRIMARY", "f:1", "COMPLETED")]
 
 
-def test_a_broken_image_without_the_breaker_never_ends(
-    cloud: LocalAws, service: Callable[..., Any]
-) -> None:
+def test_a_broken_image_without_the_breaker_never_ends(cloud: LocalAws, service: Callable[..., Any]) -> None:
     cloud.break_image("two")
     off = {"deploymentCircuitBreaker": {"enable": False, "rollback": False}}
     service(taskDefinition="f:2", deploymentConfiguration=off)
@@ -152,9 +147,7 @@ def test_a_firing_alarm_rolls_back(cloud: LocalAws, service: Callable[..., Any])
     assert deployments(cloud) == [("PRIMARY", "f:1", "COMPLETED")]
 
 
-def test_a_change_of_the_count_deploys_nothing(
-    cloud: LocalAws, service: Callable[..., Any]
-) -> None:
+def test_a_change_of_the_count_deploys_nothing(cloud: LocalAws, service: Callable[..., Any]) -> None:
     before = primary(cloud)["id"]
 
     service(desiredCount=3)
@@ -172,9 +165,7 @@ def test_force_deploys_the_same_revision_anew(cloud: LocalAws, service: Callable
     assert [revision for _, revision, _ in deployments(cloud)] == ["f:1", "f:1"]
 
 
-def test_a_bare_family_means_its_newest_revision(
-    cloud: LocalAws, service: Callable[..., Any]
-) -> None:
+def test_a_bare_family_means_its_newest_revision(cloud: LocalAws, service: Callable[..., Any]) -> None:
     service(taskDefinition="f")
 
     assert deployments(cloud)[0][1] == "f:3"
@@ -198,9 +189,7 @@ def test_a_revision_that_cannot_run_is_refused(
     assert deployments(cloud) == [("PRIMARY", "f:1", "COMPLETED")]
 
 
-def test_a_second_service_of_the_name_is_refused(
-    cloud: LocalAws, service: Callable[..., Any]
-) -> None:
+def test_a_second_service_of_the_name_is_refused(cloud: LocalAws, service: Callable[..., Any]) -> None:
     with pytest.raises(ClientError, match="not idempotent"):
         cloud.client("ecs").create_service(cluster="c", serviceName="s", taskDefinition="f:1")
 

@@ -40,9 +40,7 @@ class Story:
     aws: dict[str, Any]
 
 
-def tell(
-    pulumi: Applier, cloud: LocalAws, project: bytes, write: StackFile, exposure: str
-) -> Story:
+def tell(pulumi: Applier, cloud: LocalAws, project: bytes, write: StackFile, exposure: str) -> Story:
     """Preview, go up to 0 %, again, to 10 %, back to 0 %, and destroy."""
     runs, aws = {}, {}
     network = cloud.network() if exposure == "traffic" else None  # its own otherwise
@@ -85,10 +83,7 @@ def described(cloud: LocalAws) -> dict[str, Any]:
         "services": services,
         "tasks": [ecs.describe_task_definition(taskDefinition=t)["taskDefinition"] for t in tasks],
         "balancers": balancers,
-        "listeners": [
-            elb.describe_listeners(LoadBalancerArn=one["LoadBalancerArn"])["Listeners"]
-            for one in balancers
-        ],
+        "listeners": [elb.describe_listeners(LoadBalancerArn=one["LoadBalancerArn"])["Listeners"] for one in balancers],
         "groups": [
             {
                 **one,
@@ -105,8 +100,7 @@ def described(cloud: LocalAws) -> dict[str, Any]:
         "logs": cloud.client("logs").describe_log_groups()["logGroups"],
         "alarms": cloud.client("cloudwatch").describe_alarms()["MetricAlarms"],
         "parameters": [
-            ssm.get_parameter(Name=one["Name"])["Parameter"]
-            for one in ssm.describe_parameters()["Parameters"]
+            ssm.get_parameter(Name=one["Name"])["Parameter"] for one in ssm.describe_parameters()["Parameters"]
         ],
         "security": ec2.describe_security_groups()["SecurityGroups"],
         "subnets": [one for one in ec2.describe_subnets()["Subnets"] if not one["DefaultForAz"]],
@@ -156,18 +150,14 @@ def test_a_second_up_changes_nothing(engine: Story) -> None:
     assert engine.runs["again"].steps == ()
 
 
-def test_a_stage_change_touches_exactly_what_carries_the_percent(
-    engine: Story, exposure: str
-) -> None:
+def test_a_stage_change_touches_exactly_what_carries_the_percent(engine: Story, exposure: str) -> None:
     touched = {TASK, SERVICE, PARAMETER} if exposure == "flag" else {LISTENER, PARAMETER}
 
     assert set(engine.runs["advance"].steps) == touched
     assert engine.runs["advance"].outputs["percent"] == 10
 
 
-def test_a_revert_leaves_the_aws_of_before_and_a_revision_to_go_back_to(
-    engine: Story, exposure: str
-) -> None:
+def test_a_revert_leaves_the_aws_of_before_and_a_revision_to_go_back_to(engine: Story, exposure: str) -> None:
     before, after = engine.aws["first"], engine.aws["revert"]
 
     assert set(engine.runs["revert"].steps) == set(engine.runs["advance"].steps)
@@ -204,17 +194,13 @@ def test_both_appliers_leave_the_same_aws(engine: Story, in_process: Story, run:
 
 
 @pytest.mark.parametrize("run", ["preview", "first", "again", "advance", "revert", "destroy"])
-def test_both_appliers_say_that_they_did_the_same(
-    engine: Story, in_process: Story, run: str
-) -> None:
+def test_both_appliers_say_that_they_did_the_same(engine: Story, in_process: Story, run: str) -> None:
     assert in_process.runs[run].changes == engine.runs[run].changes
     assert set(in_process.runs[run].steps) == set(engine.runs[run].steps)
 
 
 @pytest.fixture(params=["engine", "in process"])
-def applier(
-    request: pytest.FixtureRequest, cloud: LocalAws, pulumi_command: Path
-) -> Iterator[Applier]:
+def applier(request: pytest.FixtureRequest, cloud: LocalAws, pulumi_command: Path) -> Iterator[Applier]:
     if request.param == "in process":
         yield InProcess(cloud)
     else:
@@ -274,9 +260,7 @@ def test_an_engine_that_does_not_run_to_its_end_may_be_tried_again(
     cloud: LocalAws, project: bytes, stack_file: StackFile, tmp_path: Path
 ) -> None:
     command = tmp_path / "pulumi"
-    command.write_text(
-        '#!/bin/sh\n[ "$1" = version ] && echo v3.274.1 || { echo killed >&2; exit 137; }\n'
-    )
+    command.write_text('#!/bin/sh\n[ "$1" = version ] && echo v3.274.1 || { echo killed >&2; exit 137; }\n')
     command.chmod(0o755)
 
     with Engine(cloud, command) as engine, pytest.raises(TransientError, match="killed"):

@@ -156,9 +156,7 @@ def test_an_unknown_type_and_an_unknown_function_are_refused(aws: Any) -> None:
 
 
 @pytest.fixture(scope="module")
-def made(
-    project: bytes, stack_file: Callable[..., bytes]
-) -> Iterator[Callable[[str, str, object], None]]:
+def made(project: bytes, stack_file: Callable[..., bytes]) -> Iterator[Callable[[str, str, object], None]]:
     """A stack that is up; the call updates one of its resources with one member changed."""
     with LocalAws(datetime(2026, 3, 2, tzinfo=UTC)) as cloud:
         pulumi = InProcess(cloud)

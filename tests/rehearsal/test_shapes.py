@@ -37,9 +37,7 @@ def test_names_plurals_numbers_and_booleans_are_fitted(create_service: Any) -> N
         "serviceName": "api",
         "desiredCount": 2,
         "launchType": "FARGATE",
-        "networkConfiguration": {
-            "awsvpcConfiguration": {"subnets": ["a"], "assignPublicIp": "ENABLED"}
-        },
+        "networkConfiguration": {"awsvpcConfiguration": {"subnets": ["a"], "assignPublicIp": "ENABLED"}},
     }
 
 
@@ -60,9 +58,7 @@ def test_names_plurals_numbers_and_booleans_are_fitted(create_service: Any) -> N
         pytest.param({"networkConfiguration": "vpc"}, "it should be an object", id="object"),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_is_refused_by_its_path(
-    create_service: Any, bag: dict[str, Any], said: str
-) -> None:
+def test_what_does_not_fit_is_refused_by_its_path(create_service: Any, bag: dict[str, Any], said: str) -> None:
     with pytest.raises(BadInputError, match=said):
         fit(create_service, bag, "CreateService")
 
@@ -101,7 +97,5 @@ def test_an_unknown_is_found_at_any_depth() -> None:
         pytest.param([{"w": 1}], [{"w": 1}, {"w": 2}], [{"w": 1}, {"w": 2}], id="longer-list"),
     ],
 )  # fmt: skip
-def test_a_live_value_is_seen_in_the_form_of_the_declared_one(
-    declared: Any, live: Any, seen: Any
-) -> None:
+def test_a_live_value_is_seen_in_the_form_of_the_declared_one(declared: Any, live: Any, seen: Any) -> None:
     assert reflect(declared, live) == seen

@@ -1,5 +1,6 @@
 """Every rule of counting on a handful of events, counted by hand."""
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,7 +11,8 @@ from typing import Any
 import pytest
 
 from controller.errors import ConfigError
-from controller.model import Bucket, Query, Recorded, Series
+from controller.model import Bucket, Query, Recorded, Series, Window
+from controller.sources.jsonlines import JsonLines
 from controller.sources.malformed import explain
 from controller.sources.records import Names
 
@@ -396,3 +398,32 @@ def test_one_attribute_may_be_a_number_and_a_condition(event: Event, answer: Ans
 def test_names_that_differ_in_case_only_are_refused(event: Event, answer: Answer) -> None:
     with pytest.raises(ConfigError, match="'State' and 'state' differ only in case"):
         answer([event("call", 1)], Query("q", "call", {"State": ("1",)}, bad={"state": ("1",)}))
+
+
+def test_an_event_that_lacks_what_a_rate_needs_is_bad(event: Event, answer: Answer) -> None:
+    """A call without a status, with an empty one or with null is no good news; without `needs` it is only not bad."""
+    events = [
+        event("call", 1),
+        event("call", 2, status=""),
+        event("call", 3, status=None),
+        event("call", 4, status=200),
+    ]
+    needs = Query("needs", "call", bad={"status": ("5xx",)}, needs=("status",))
+
+    recorded = answer(events, needs, Query("lax", "call", bad={"status": ("5xx",)}))
+
+    assert recorded.series["needs"].pilot == (at(5, 4, 3),)
+    assert recorded.series["lax"].pilot == (at(5, 4),)
+
+
+def test_an_answer_is_given_anew_when_time_alone_changes_it(event: Event, tmp_path: Path) -> None:
+    """An exposure that comes of age, a future event whose time has come, and a later stage."""
+    events = [event("exposure", 1, user="ann"), event("call", 50)]
+    queries = (ACTIVATION, Query("calls", "call"))
+    file = tmp_path / "events.jsonl"
+    file.write_text("".join(json.dumps(one) + "\n" for one in events))
+    kept = JsonLines([str(file)])
+
+    for minute in (10, 15, 20, 22, 40, 49, 51, 60):
+        window = Window(time(0), time(minute // 2), time(minute))
+        assert kept.read(queries, window) == JsonLines([str(file)]).read(queries, window)

@@ -20,6 +20,7 @@ QUERIES = [
     Query("hourly", "call", bad={"status": ("5xx", "404")}, unit="user", every=timedelta(minutes=7)),
     Query("some", "call", {"ok": ("true", "1")}, bad={"status": ("500",)}, unit="packet", first=3),
     Query("count", "call"),
+    Query("needs", "call", bad={"status": ("5xx",)}, needs=("status",)),
     Query("p50", "ttv", field="seconds", above=2.0, above_warning=4.0, quantile=0.5, first=4),
     Query("p90", "ttv", field="seconds", above=2.0, quantile=0.9, unit="user"),
     Query("late", "activation", within=timedelta(minutes=10), first=2),
@@ -66,6 +67,7 @@ def verdict(q: Query, event: dict[str, Any]) -> tuple[bool, bool, float | None]:
     """Bad, worse, and the number of an event."""
     if q.field is None:
         bad = bool(q.bad) and matches(event, dict(q.bad or {}))
+        bad = bad or any(text(event.get(a)) in (None, "") for a in q.needs)
         bad = bad or (q.good is not None and not matches(event, dict(q.good)))
         return bad, bad, None
     value = event.get(q.field)

@@ -34,9 +34,7 @@ class Aws:
     def call(self, service: str, operation: str, bag: Bag) -> Any:
         """Make the call; errors of the API are raised as they come."""
         client = self.client(service)
-        method = next(
-            name for name, op in client.meta.method_to_api_mapping.items() if op == operation
-        )
+        method = next(name for name, op in client.meta.method_to_api_mapping.items() if op == operation)
         return getattr(client, method)(**self.arguments(service, operation, bag))
 
     def find(self, service: str, operation: str, bag: Bag) -> Any:

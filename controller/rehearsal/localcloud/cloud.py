@@ -115,9 +115,7 @@ class LocalAws:
     def set_alarm(self, name: str, *, firing: bool) -> None:
         """Put an alarm into ALARM or OK."""
         state = "ALARM" if firing else "OK"
-        self.client("cloudwatch").set_alarm_state(
-            AlarmName=name, StateValue=state, StateReason="set by the rehearsal"
-        )
+        self.client("cloudwatch").set_alarm_state(AlarmName=name, StateValue=state, StateReason="set by the rehearsal")
 
     def _naive_now(self) -> datetime:
         return self.now.replace(tzinfo=None)

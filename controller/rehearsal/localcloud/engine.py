@@ -221,9 +221,7 @@ def _applied(events: list[automation.EngineEvent]) -> Applied:
     return Applied(changes, tuple(steps), outputs)
 
 
-def _refused(
-    events: list[automation.EngineEvent], error: automation.CommandError
-) -> ConfigError | TransientError:
+def _refused(events: list[automation.EngineEvent], error: automation.CommandError) -> ConfigError | TransientError:
     """Say in the engine's words what was refused; where it said nothing, it failed itself."""
     said = [
         _tidy(event.diagnostic_event)

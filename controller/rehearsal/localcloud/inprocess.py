@@ -86,9 +86,7 @@ class InProcess:
         run.component("pulumi:pulumi:Stack", f"{name}-{stack}")
         with running:
             try:
-                outputs = in_own_loop(
-                    lambda: _evaluate(self._program, run, settings, project=name, stack=stack)
-                )
+                outputs = in_own_loop(lambda: _evaluate(self._program, run, settings, project=name, stack=stack))
             except ConfigError:
                 raise
             except Exception as error:  # whatever a program may raise
@@ -225,9 +223,7 @@ def _settings(stack: str, stack_file: bytes) -> dict[str, str]:
     config: Bag = parsed(where, stack_file).get("config") or {}
     if any(isinstance(value, dict) and "secure" in value for value in config.values()):
         raise ConfigError(f"{where} has secrets, which only the pulumi command can read")
-    return {
-        key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()
-    }
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()}
 
 
 def _unknown(value: object) -> str:

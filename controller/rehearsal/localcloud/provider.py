@@ -144,9 +144,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         if found is None:
             return provider_pb2.ReadResponse()  # the engine takes it for deleted
         live, outputs = found
-        return provider_pb2.ReadResponse(
-            id=request.id, inputs=_struct(live), properties=_struct({**state, **outputs})
-        )
+        return provider_pb2.ReadResponse(id=request.id, inputs=_struct(live), properties=_struct({**state, **outputs}))
 
     @_answered
     def Delete(self, request: Any) -> Any:

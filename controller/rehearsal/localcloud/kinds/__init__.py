@@ -15,8 +15,7 @@ def kind_of(token: str, aws: Aws) -> Kind:
     """Return the handler of a resource type."""
     if token not in _BY_TOKEN:
         raise BadInputError(
-            f"{token} is not among the resource types of the local AWS;"
-            " add it in controller/rehearsal/localcloud/kinds"
+            f"{token} is not among the resource types of the local AWS; add it in controller/rehearsal/localcloud/kinds"
         )
     return _BY_TOKEN[token](aws)
 

@@ -13,9 +13,7 @@ _RETENTION = (
     1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922,
     3288, 3653,
 )  # fmt: skip
-_ALARM_STATISTIC = re.compile(
-    r"(SampleCount|Average|Sum|Minimum|Maximum|IQM|(p|tm|wm|tc|ts)\d{1,2}(\.\d+)?|p100)"
-)
+_ALARM_STATISTIC = re.compile(r"(SampleCount|Average|Sum|Minimum|Maximum|IQM|(p|tm|wm|tc|ts)\d{1,2}(\.\d+)?|p100)")
 
 
 def _policy(name: str, text: Any) -> None:

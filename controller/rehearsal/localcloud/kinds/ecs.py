@@ -161,9 +161,9 @@ class Service(Kind):
 
     def references(self, inputs: Bag) -> None:
         """Check what ECS checks and moto does not: balancer, container, port, network, alarms."""
-        task = self.aws.call(
-            "ecs", "DescribeTaskDefinition", {"taskDefinition": inputs["taskDefinition"]}
-        )["taskDefinition"]
+        task = self.aws.call("ecs", "DescribeTaskDefinition", {"taskDefinition": inputs["taskDefinition"]})[
+            "taskDefinition"
+        ]
         ports = {
             container["name"]: [one["containerPort"] for one in container["portMappings"]]
             for container in task["containerDefinitions"]
@@ -186,8 +186,7 @@ class Service(Kind):
             raise BadInputError(f"loadBalancers refers to {arn}; there is no such target group")
         if not found["TargetGroups"][0]["LoadBalancerArns"]:
             raise BadInputError(
-                f"loadBalancers refers to {arn}, which no load balancer uses;"
-                " let the service depend on the listener"
+                f"loadBalancers refers to {arn}, which no load balancer uses; let the service depend on the listener"
             )
 
     def create(self, inputs: Bag) -> str:

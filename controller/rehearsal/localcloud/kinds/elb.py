@@ -126,9 +126,7 @@ class TargetGroup(Kind):
             one["Key"]: one["Value"]
             for one in self.aws.call("elbv2", "DescribeTargetGroupAttributes", target)["Attributes"]
         }
-        check: Bag = {
-            ours: item.get(api[0].upper() + api[1:]) for ours, api in _HEALTH_CHECK.items()
-        }
+        check: Bag = {ours: item.get(api[0].upper() + api[1:]) for ours, api in _HEALTH_CHECK.items()}
         check["matcher"] = item.get("Matcher", {}).get("HttpCode")
         described = {
             **only(item, "Port", "Protocol", "TargetType", "VpcId"),
@@ -162,9 +160,7 @@ class Listener(Kind):
         groups = [group["arn"] for one in _forwards(inputs) for group in one["targetGroups"]]
         for arn in groups:
             if not self.aws.find("elbv2", "DescribeTargetGroups", {"targetGroupArns": [arn]}):
-                raise BadInputError(
-                    f"defaultActions refers to {arn}; there is no such target group"
-                )
+                raise BadInputError(f"defaultActions refers to {arn}; there is no such target group")
 
     def create(self, inputs: Bag) -> str:
         return str(self.created(inputs)["Listeners"][0]["ListenerArn"])
@@ -195,10 +191,7 @@ def _action(action: Bag) -> Bag:
     forward = action.get("forward")
     if not forward:
         return action
-    groups = [
-        {**without(group, "arn"), "targetGroupArn": group["arn"]}
-        for group in forward["targetGroups"]
-    ]
+    groups = [{**without(group, "arn"), "targetGroupArn": group["arn"]} for group in forward["targetGroups"]]
     config: Bag = {"targetGroups": groups}
     if stickiness := forward.get("stickiness"):
         config["targetGroupStickinessConfig"] = {
@@ -213,10 +206,7 @@ def _seen(action: Bag) -> Bag:
     config = action.get("ForwardConfig")
     if not config:
         return action
-    groups = [
-        {"arn": group["TargetGroupArn"], "weight": group.get("Weight", 1)}
-        for group in config["TargetGroups"]
-    ]
+    groups = [{"arn": group["TargetGroupArn"], "weight": group.get("Weight", 1)} for group in config["TargetGroups"]]
     sticky = config.get("TargetGroupStickinessConfig") or {}
     stickiness = {"enabled": sticky.get("Enabled"), "duration": sticky.get("DurationSeconds")}
     return {
