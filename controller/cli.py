@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -262,6 +263,7 @@ def _complain(error: Exception | None, stack: str = "") -> None:
     kind = "try again later" if isinstance(error, TransientError) else "error"
     if error is not None and not isinstance(error, PilotError):
         kind = f"unexpected {type(error).__name__}"
+        ERR.print("".join(traceback.format_exception(error)), markup=False)
     for line in str(error).splitlines():
         ERR.print(f"{place}{kind}: {line}", markup=False)
 

@@ -4,12 +4,12 @@ The rule. A pure function of what is declared, what is live, the evidence, the p
 First match wins:
 
 1. a fired trigger whose action lowers the percent reverts, whatever the age of the stage;
-2. combined evidence against the KPIs beyond the risk budget reverts one stage;
+2. combined evidence against the KPIs beyond the risk budget reverts one stage, unless a revert is merged and not live;
 3. a fired trigger whose action is a flag flips it, unless it compares arms that are out of proportion;
 4. declared and live differ, or a deployment is in progress or failed, or live cannot be read: hold;
 5. a hold, paused intake, a veto, a person's own revert, cool-down, the flap breaker, a freeze window, or a stack
    that must go first: hold;
-6. a required KPI missing, stale, incomplete or too small: hold;
+6. no source, too many malformed records, a required KPI missing, stale, incomplete or too small: hold;
 7. a KPI at the hold level, a fired trigger that holds, or the arms out of proportion: hold;
 8. the bake time has not passed: hold;
 9. every required KPI passes the stage's proof (from 0: the preflight passed): advance one stage; else hold.
@@ -44,6 +44,7 @@ from controller.policy.schema import BelowControl, RevertTo, SetFlag
 from controller.policy.values import length
 
 CHECK_AGAIN = timedelta(minutes=5)  # the grid on which evidence is judged
+MALFORMED = 0.01  # share of records that may be unusable: beyond it, what is missing may be the bad ones
 NO_EVIDENCE = (KpiStatus.MISSING, KpiStatus.STALE, KpiStatus.INCOMPLETE, KpiStatus.SMALL)
 
 
@@ -54,7 +55,8 @@ class Facts:
 
     `policy` is the stack's own. `behind` says why the stack that must go first does not allow an advance, None where it
     does. `vetoes` maps the percent of a proposed advance to who declined it. `last_event` is the newest event of any
-    type; `gap_ended` is where the stage's evidence had to begin anew; `source_trouble` is why the source could not be read; `notes` are its words on records that it refused.
+    type; `gap_ended` is where the stage's evidence had to begin anew; `source_trouble` is why the source could not be read; `notes` are its words on records that it refused,
+    `malformed` of them beside `counted` units of the pilot.
     """
 
     stack: str
@@ -70,6 +72,8 @@ class Facts:
     source_trouble: str | None = None
     notes: tuple[str, ...] = ()
     gap_ended: datetime | None = None
+    malformed: int = 0
+    counted: int = 0
     behind: str | None = None
     vetoes: Mapping[int, str] = field(default_factory=dict)
     policy_sha256: str = ""
@@ -95,8 +99,7 @@ def decide(facts: Facts) -> Decision:
         return _decision(facts, Verdict.FLIP, percent, changes, [reason])
     holds = [*_live(facts), *_people(facts), *_evidence(facts), *_bake(facts), *_proof(facts)]
     if holds:
-        until = min((hold.until for hold in holds[:1] if hold.until), default=None)
-        return _decision(facts, Verdict.HOLD, percent, {}, [hold.reason for hold in holds], until)
+        return _decision(facts, Verdict.HOLD, percent, {}, [hold.reason for hold in holds], holds[0].until)
     stage = facts.policy.next_stage(percent)
     assert stage is not None  # _proof holds at the top
     reasons = [kpi.reason for kpi in facts.evidence.kpis.values()] if percent else ["preflight passed"]
@@ -114,7 +117,7 @@ def behind(mine: Declared, policy: Policy, name: str, ahead: Facts | None) -> st
     if stage is None:
         return None
     if ahead is None:
-        return f"{name} goes first and could not be judged"
+        return f"{name} goes first and could not be judged; see its own error"
     theirs = ahead.declared
     if (theirs.service.image, theirs.service.candidate_image) != (
         mine.service.image,
@@ -129,7 +132,12 @@ def behind(mine: Declared, policy: Policy, name: str, ahead: Facts | None) -> st
         return f"{name} goes first: {trouble[0].reason}"
     if fired or _revert(ahead):
         return f"{name} goes first and is not healthy: {', '.join(fired) or 'evidence against its KPIs'}"
-    return None
+    unproven = [hold.reason for hold in _evidence(ahead)]
+    if theirs.rollout.percent == 100:  # nobody may be testing there any more
+        unproven = [
+            kpi.reason for kpi in ahead.evidence.kpis.values() if kpi.status in (KpiStatus.HOLD, KpiStatus.BREACH)
+        ]
+    return f"{name} goes first: {unproven[0]}" if unproven else None
 
 
 # ---------------------------------------------------------------- 1 to 3: what acts
@@ -153,12 +161,19 @@ def _revert(facts: Facts) -> tuple[int, list[str]] | None:
     if targets:
         return min(targets.values()), sorted(targets, key=lambda reason: targets[reason])
     limit = 1 / facts.policy.risk.false_revert
-    if percent > 0 and facts.evidence.e_revert >= limit:
+    if percent > 0 and facts.evidence.e_revert >= limit and not _of_what_was_before(facts):
         worst = [kpi.reason for kpi in facts.evidence.kpis.values() if kpi.status is KpiStatus.BREACH]
         total = f"combined evidence {facts.evidence.e_revert:.3g} >= {limit:.3g}"
         live = facts.live.percent if isinstance(facts.live, Live) else percent
         return _one_stage_down(facts, min(percent, live)), [total, *worst]
     return None
+
+
+def _of_what_was_before(facts: Facts) -> bool:
+    """Whether rates may still be those of users whom a merged revert is about to take out, or has."""
+    if isinstance(facts.live, Unreadable):
+        return facts.history.restarted
+    return facts.live.percent > facts.declared.rollout.percent
 
 
 def _one_stage_down(facts: Facts, percent: int) -> int:
@@ -219,7 +234,7 @@ def _people(facts: Facts) -> Iterator[Hold]:
             f"{person.commit.by} reverted {person.before.rollout.percent} % to {person.after.rollout.percent} % "
             f"({person.commit.oid[:8]}): holding until a person changes Pulumi.{facts.stack}.yaml again"
         )
-    if lowering is not None and now < (end := lowering.commit.time + policy.cool_down):
+    if lowering is not None and now < (end := _lowered(facts, lowering.commit.time) + policy.cool_down):
         yield Hold(f"cool-down after the revert until {_clock(end)}", end)
     if history.reverts >= policy.max_reverts:
         yield Hold(
@@ -235,9 +250,19 @@ def _people(facts: Facts) -> Iterator[Hold]:
         yield Hold(facts.behind)
 
 
+def _lowered(facts: Facts, merged: datetime) -> datetime:
+    """When a lowering took effect: a merged commit may carry an older date than its `pulumi up`."""
+    if isinstance(facts.live, Live) and facts.history.restarted:
+        return max(merged, facts.live.applied or facts.live.since)
+    return merged
+
+
 def _evidence(facts: Facts) -> Iterator[Hold]:
     if facts.source_trouble:
         yield Hold(f"no evidence: {facts.source_trouble}")
+    if facts.malformed > MALFORMED * (facts.malformed + facts.counted):
+        said = f" ({facts.notes[0]})" if facts.notes else ""
+        yield Hold(f"{facts.malformed} malformed records beside {facts.counted} counted units{said}: mend their source")
     fired = [Hold(reason) for _, _, reason in _fired(facts)]
     if facts.declared.rollout.percent == 0:
         yield from fired
@@ -285,13 +310,13 @@ def _proof(facts: Facts) -> Iterator[Hold]:
 
 def _preflight(facts: Facts) -> Iterator[Hold]:
     """What must be true before the first user enters; the rules before have seen to live state and the stack ahead."""
-    lowering, person = facts.history.lowering, facts.history.person
+    lowering = facts.history.rolled_back
     longest = max(kpi.stale for kpi in facts.policy.kpis.values())
     if facts.last_event is None:
         yield Hold("preflight: the source has no events yet; the control arm's must arrive before the pilot starts")
     elif facts.now - facts.last_event > longest:
         yield Hold(f"preflight: the newest event is from {_clock(facts.last_event)}, more than {length(longest)} ago")
-    if lowering is not None and (person is None or person.commit.time < lowering.commit.time):
+    if lowering is not None:
         yield Hold(
             f"preflight: rolled back at {_clock(lowering.commit.time)}; relaunch when a person has released a new "
             f"image or changed Pulumi.{facts.stack}.yaml"

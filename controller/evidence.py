@@ -107,7 +107,7 @@ class _Reading:
 
     @classmethod
     def of(cls, policy: Policy, name: str, recorded: Recorded, window: Window) -> _Reading:
-        start, stage, now = (at.timestamp() for at in (window.start, window.stage, window.now))
+        start, stage, now = (at.timestamp() for at in (window.rates, window.stage, window.now))
         kpi, lag = policy.kpis[name], policy.source.lag.total_seconds()
         series = recorded.series.get(name, Series())
         whole = eprocess.closed(name, series.pilot, after=start, until=now - lag)
@@ -205,7 +205,7 @@ def _kpi(reading: _Reading, weight: float, policy: Policy, stage: Stage) -> KpiE
     bad_cells = eprocess.cells(reading.whole, start=start) if kpi.quantile else worse
     e_hold = eprocess.e_cusum(bad_cells, hold)
     e_advance = eprocess.e_now(better, n, reading.worse)
-    needed = max(0, kpi.min_units - n) if reading.at_target else None
+    needed = max(0, kpi.min_units - (n - bad)) if reading.at_target else None
     if needed is not None and stage.proof == "evidence":
         level = 1 / policy.risk.false_advance
         more = eprocess.units_needed(better, n, reading.worse, level=level)
@@ -229,7 +229,7 @@ def _status(
     e_revert: float, e_hold: float, e_advance: float, needed: int | None,
 ) -> tuple[KpiStatus, str]:  # fmt: skip
     """The first status that applies, from worst to best, with its arithmetic."""
-    kpi, n, units, figures = reading.kpi, reading.n, reading.units, reading.figures
+    kpi, n, bad, units, figures = reading.kpi, reading.n, reading.bad, reading.units, reading.figures
     revert, advance = 1 / policy.risk.false_revert, 1 / policy.risk.false_advance
     if weight * e_revert >= revert - EXACT:
         product = f"{e_text(e_revert)} x weight {weight:.2g} = {e_text(weight * e_revert)}"
@@ -249,8 +249,10 @@ def _status(
         return KpiStatus.HOLD, f"{figures}, beyond the warning"
     if not reading.at_target:
         return KpiStatus.OPEN, f"{figures}, not at the target"
+    if n - bad < kpi.min_units:  # good ones: one bad unit more must not open the way
+        return KpiStatus.SMALL, f"{figures}, {n - bad} good ones < {kpi.min_units}"
     if stage.proof == "estimate":
-        return KpiStatus.PASSED, f"{figures}, {n} {units} >= {kpi.min_units}"
+        return KpiStatus.PASSED, f"{figures}, {n - bad} good ones >= {kpi.min_units}"
     if e_advance >= advance - EXACT:
         return KpiStatus.PASSED, f"{figures}, e-value {e_text(e_advance)} >= {advance:g}"
     more = "" if needed is None else f", about {needed} more {units}"

@@ -61,16 +61,16 @@ class History:
     @classmethod
     def of(cls, commits: Sequence[Commit]) -> History:
         """
-        The steps among *commits* (newest first); one whose file could not be read is passed over.
+        The steps among *commits* (newest first), those that changed a value.
 
-        A person's commit is a step even where no value changed: touching the file is how a person lifts a hold.
+        One whose file could not be read is passed over.
         """
         readable = [commit for commit in commits if commit.declared is not None]
         steps = []
         for index, commit in enumerate(readable):
             before = readable[index + 1].declared if index + 1 < len(readable) else None
             assert commit.declared is not None
-            if before != commit.declared or commit.rollout_id is None:
+            if before != commit.declared:
                 steps.append(Step(commit, before, commit.declared))
         return cls(tuple(steps))
 
@@ -94,6 +94,16 @@ class History:
     def person(self) -> Step | None:
         """The newest step that a person made."""
         return next((step for step in self.steps if step.by_person), None)
+
+    @property
+    def rolled_back(self) -> Step | None:
+        """The newest step that lowered the percent, unless a person has changed a value since."""
+        for step in self.steps:
+            if step.lowers:
+                return step
+            if step.by_person:
+                return None
+        return None
 
     @property
     def reverts(self) -> int:

@@ -84,7 +84,8 @@ class Live:
     """
     What AWS runs, read back before anything is judged.
 
-    `since` is when `percent` became live: the clock of the bake time. `image` is that of the stable task definition,
+    `since` is when `percent` became live: the clock of the bake time. `applied` is when what runs was last changed, which
+    a mere redeployment does not move; None where that is not known. `image` is that of the stable task definition,
     `candidate_image` only where there is one. `detail` says in words what the deployment is doing.
     """
 
@@ -96,6 +97,7 @@ class Live:
     flags: Mapping[str, str] = field(default_factory=dict)
     task_definition: str = ""
     detail: str = ""
+    applied: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,13 +159,19 @@ class Window:
     """
     The time that a source reads.
 
-    `start` is where evidence of this release begins, `stage` when the current stage became live (estimates and
-    advance evidence count from there), `now` the instant of the pass. start <= stage <= now.
+    `start` is where this release begins: one event since then counts, and so do the first N. Rates count from `rates`,
+    when what runs was applied, so that nothing before it is held against it; estimates and advance evidence from
+    `stage`, when the current stage became live. `now` is the instant of the pass. start <= rates <= now, start <= stage.
     """
 
     start: datetime
     stage: datetime
     now: datetime
+    since: datetime | None = None
+
+    @property
+    def rates(self) -> datetime:
+        return self.since or self.start
 
 
 class Bucket(NamedTuple):

@@ -66,6 +66,11 @@ def look(repository: Repository) -> Sight:
     names = sorted(m[1] for name in repository.files(tip) if (m := _STACK_FILE.match(name)))
     if not names:
         raise ConfigError(f"no Pulumi.<stack>.yaml at the root of {tip[:8]}; add one per environment")
+    for name in policy.stacks:
+        if name not in names:
+            raise ConfigError(
+                f"{POLICY_FILE}: stacks.{name}: there is no {stack_file(name)} at {tip[:8]}; stacks here: {', '.join(names)}"
+            )
     return Sight(tip, policy, hashlib.sha256(data).hexdigest(), _in_order(names, policy))
 
 
@@ -157,6 +162,8 @@ def judge(
         triggers=triggers.assess(policy, recorded=recorded, window=window),
         last_event=recorded.last,
         notes=recorded.notes,
+        malformed=recorded.malformed,
+        counted=sum(bucket.n for series in recorded.series.values() for bucket in series.pilot),
         policy_sha256=policy_sha256,
         evidence_sha256=fingerprint(recorded),
     )
@@ -185,15 +192,16 @@ def _commit(item: FileCommit, file: str) -> Commit:
 
 def _window(history: History, live: Live | Unreadable, now: datetime) -> Window:
     """
-    What to read: from the release's epoch, or, where nothing has happened since that step, from when it is live.
+    What to read: the release from its epoch, and rates from when what runs was applied.
 
-    Until a step is applied the users still get what was before it.
+    The latter only while no raise has followed: after one, the release has been running since long before it.
     """
     start = min(history.epoch or now, now)
     if isinstance(live, Unreadable):
         return Window(start, start, now)
     stage = min(max(start, live.since), now)
-    return Window(stage if history.restarted else start, stage, now)
+    applied = min(max(start, live.applied or live.since), now)
+    return Window(start, stage, now, since=applied if history.restarted else start)
 
 
 def _recorded(

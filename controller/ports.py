@@ -33,7 +33,11 @@ class LiveState(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FileCommit:
-    """A commit of the base branch that changed one file; `time` is the committer's, `data` the file after it."""
+    """
+    A commit of the base branch that changed one file; `time` is the committer's, `data` the file after it.
+
+    The `message` of a merge commit holds those of the merged commits too.
+    """
 
     oid: str
     time: datetime

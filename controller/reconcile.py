@@ -16,6 +16,7 @@ from controller.messages.proposals import Proposal
 from controller.model import Decision, Verdict
 from controller.ports import CheckState, Forge, PrState, PullRequest, RefUpdate, Repository
 
+ADVANCES = 0
 HANDS_OFF = "This branch was edited by a person; it is theirs now, and the controller leaves it alone."
 
 
@@ -92,7 +93,9 @@ class Proposer:
             proposal = proposals.parse(pr.body)
             if pr.state is not PrState.OPEN or proposal is None or proposals.branch(proposal) != pr.branch:
                 continue  # ended, or not ours
-            if not self._is_ours(pr, proposal):
+            if proposal.closed_reason:  # a pass died between marking and closing
+                actions += self._close(pr, proposal.closed_reason)
+            elif not self._is_ours(pr, proposal):
                 actions += self._hands_off(pr)
             elif kept is not None:
                 actions += self._close(pr, f"#{kept.number} proposes the same")
@@ -116,17 +119,20 @@ class Proposer:
         return proposals.of(self.decision, file_commit=observe.file_commit(self.facts), base=self.sight.tip)
 
     def _obsolete(self, proposal: Proposal, wanted: Proposal | None) -> str | None:
-        """Why an open pull request of ours is to be closed; None to keep it."""
-        if wanted is not None:
-            if proposal.id == wanted.id:
-                return None
-            overtaken = "overtaken by a revert" if wanted.verdict is Verdict.REVERT else "superseded"
-            return f"{overtaken}: {self.decision.reasons[0]}"
+        """
+        Why an open pull request of ours is to be closed; None to keep it.
+
+        One that makes things safer waits for a person however the evidence goes on: only a step further down, or another
+        state of the file, ends it.
+        """
         current = proposals.ident(proposal.stack, proposal.verdict, proposal.changes, observe.file_commit(self.facts))
         if current != proposal.id:
             return f"{observe.stack_file(proposal.stack)} has changed since"
+        if wanted is not None and wanted.id != proposal.id and _urgency(wanted) > _urgency(proposal):
+            overtaken = "overtaken by a revert" if wanted.verdict is Verdict.REVERT else "superseded"
+            return f"{overtaken}: {self.decision.reasons[0]}"
         age = self.decision.window.now - proposal.evidence_at
-        if age > self.facts.policy.pull_request_ages_out:
+        if wanted is None and _urgency(proposal) == ADVANCES and age > self.facts.policy.pull_request_ages_out:
             return f"its evidence of {proposal.evidence_at:%Y-%m-%d %H:%M} UTC has aged out: {self.decision.reasons[0]}"
         return None
 
@@ -146,6 +152,7 @@ class Proposer:
             return []
         if not self.dry_run:
             self.forge.comment(pr.number, HANDS_OFF)
+            self.forge.check(pr.head, CheckState.SUCCESS, "a person edited this branch; it is theirs to merge")
         return [f"left #{pr.number} to the person who edited its branch"]
 
     def _close(self, pr: PullRequest, reason: str) -> list[str]:
@@ -156,17 +163,22 @@ class Proposer:
         return [f"closed #{pr.number}: {reason}"]
 
     def _keep(self, pr: PullRequest, proposal: Proposal, wanted: Proposal | None) -> list[str]:
-        actions = self._check(pr)
+        actions = self._check(pr, proposal)
         age = self.decision.window.now - proposal.evidence_at
-        if wanted is not None and age > self.facts.policy.pull_request_ages_out:
+        if wanted is not None and wanted.id == proposal.id and age > self.facts.policy.pull_request_ages_out:
             if not self.dry_run:
                 self.forge.edit(pr.number, body=self._body(wanted))
             actions.append(f"refreshed the evidence of #{pr.number}")
         return actions
 
-    def _check(self, pr: PullRequest) -> list[str]:
-        """Report the status check where its state changes; yesterday's approval must not merge today's bad news."""
-        state = CheckState.FAILURE if self.decision.verdict is Verdict.HOLD else CheckState.SUCCESS
+    def _check(self, pr: PullRequest, proposal: Proposal) -> list[str]:
+        """
+        Report the status check where its state changes.
+
+        Yesterday's approval of an advance must not merge today's bad news; nothing blocks a revert.
+        """
+        bad_news = _urgency(proposal) == ADVANCES and self.decision.verdict is not Verdict.ADVANCE
+        state = CheckState.FAILURE if bad_news else CheckState.SUCCESS
         if pr.check is not None and pr.check[0] is state:
             return []
         if not self.dry_run:
@@ -183,7 +195,7 @@ class Proposer:
         pr = self.forge.open(branch=name, title=pull_request.title(proposal), body=self._body(proposal))
         if not self._is_ours(replace(pr, head=head), proposal):
             return None, self._hands_off(pr)
-        return pr, [f"#{pr.number}: {done}", *self._check(pr)]
+        return pr, [f"#{pr.number}: {done}", *self._check(pr, proposal)]
 
     def _push(self, proposal: Proposal, name: str) -> str:
         """Push the proposal's branch; where another pass was first, take its branch instead."""
@@ -241,6 +253,13 @@ class Proposer:
 
     def _body(self, proposal: Proposal) -> str:
         return pull_request.body(proposal, self.decision, self.facts.policy, base_branch=self.repository.base)
+
+
+def _urgency(proposal: Proposal) -> float:
+    """How much safer a proposal makes things: advances not at all, a flip somewhat, a revert more the lower it goes."""
+    if proposal.verdict is Verdict.REVERT:
+        return 200 - proposal.to_percent
+    return 50 if proposal.verdict is Verdict.FLIP else ADVANCES
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> int:

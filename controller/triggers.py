@@ -108,7 +108,7 @@ class _Data:
 
     @property
     def start(self) -> float:
-        return self.window.start.timestamp()
+        return self.window.rates.timestamp()
 
     @property
     def fires_at(self) -> float:
@@ -205,7 +205,7 @@ def _any(data: _Data, trigger: AnyEvent) -> TriggerResult:
     Where the event alone is the condition, its absence is the good news, given that others arrive.
     """
     both, event = (*data.series.pilot, *data.series.control), trigger.any["event"][0]
-    seen = eprocess.closed(data.key, both, after=data.start, until=math.inf)
+    seen = eprocess.closed(data.key, both, after=data.window.start.timestamp(), until=math.inf)
     hits = [bucket for bucket in seen if bucket.bad]
     if hits:
         by = datetime.fromtimestamp(min(bucket.end for bucket in hits), UTC)

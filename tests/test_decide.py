@@ -104,6 +104,9 @@ def case(name: str, given_: Facts, verdict: Verdict, to: int, says: str) -> obje
         ),
         case("source-fails", facts(source_trouble="events API answered 503"), Verdict.HOLD, 10,
              "no evidence: events API answered 503"),
+        case("malformed-records", facts(malformed=2, counted=197, notes=("a.jsonl:3: not JSON",)), Verdict.HOLD, 10,
+             "2 malformed records beside 197 counted units (a.jsonl:3: not JSON): mend their source"),
+        case("a-few-malformed-records", facts(malformed=2, counted=198), Verdict.ADVANCE, 20, "good"),
         # 5
         case("hold-in-the-file", facts(declared=declared(hold="audit")), Verdict.HOLD, 10,
              "hold in Pulumi.prod.yaml: audit"),
@@ -154,6 +157,12 @@ def case(name: str, given_: Facts, verdict: Verdict, to: int, says: str) -> obje
         case("an-advance-not-applied-reverts-below-what-is-live",
              facts(20, live=live(10), evidence=evidence(100.0)), Verdict.REVERT, 0, "combined evidence 100 >= 100"),
         case("nothing-below-0", facts(0, evidence=evidence(1e9)), Verdict.ADVANCE, 10, "preflight passed"),
+        case("a-merged-revert-that-is-not-live-is-not-followed-by-another",
+             facts(10, live=live(20), evidence=evidence(1e9)), Verdict.HOLD, 10,
+             "percent declared 10 %, live 20 %: run pulumi up --stack prod"),
+        case("nor-while-nobody-knows-what-is-live",
+             facts(10, live=Unreadable("denied"), history=past(0, 10, 20, 10), evidence=evidence(1e9)), Verdict.HOLD, 10,
+             "live state unknown: denied"),
         # 1
         case("rollback", facts(50, triggers=triggers(api_errors="15 % for 10m")), Verdict.REVERT, 0,
              "api_errors fired: 15 % for 10m"),
@@ -205,7 +214,7 @@ def test_a_hold_tells_every_reason_and_the_next_check_is_the_end_of_the_first() 
 @pytest.mark.parametrize(
     ("ahead", "says"),
     [
-        (None, "staging goes first and could not be judged"),
+        (None, "staging goes first and could not be judged; see its own error"),
         (facts(10, stack="staging"), "staging goes first: 10 % < 20 %"),
         (facts(20, stack="staging"), None),
         (facts(100, stack="staging"), None),
@@ -348,5 +357,5 @@ def test_the_epoch_is_the_last_step_that_makes_earlier_evidence_void() -> None:
 def test_reverts_are_counted_since_a_person_last_changed_the_file() -> None:
     """A person's commit resets the flap breaker."""
     assert past(0, 10, 20, 10, 20, 10).reverts == 2
-    assert past(0, 10, 20, 10, 20, 10, 10, person_last=True).reverts == 0
+    assert past(0, 10, 20, 10, 20, 10, 20, person_last=True).reverts == 0
     assert past(0, 10, 20, 10, 20).reverts == 1

@@ -13,7 +13,7 @@ import pytest
 from controller import observe
 from controller import reconcile as loop
 from controller.errors import ConfigError, TransientError
-from controller.messages import proposals
+from controller.messages import proposals, pull_request
 from controller.model import Deployment, Unreadable, Verdict
 from controller.ports import CheckState, PrState
 from tests.world import World, verdicts
@@ -169,7 +169,7 @@ def test_a_proposal_whose_evidence_aged_out_is_closed_and_not_taken_for_a_veto(
 
 
 def test_closing_a_pull_request_is_a_veto_until_the_file_changes(at_20: World) -> None:
-    """The controller names who closed it and does not ask again; a commit to the stack file lifts it."""
+    """The controller names who closed it and does not ask again; a person who changes a value there lifts it."""
     at_20.wait(days=5)
     at_20.reconcile()
     (pr,) = at_20.open("prod")
@@ -184,7 +184,132 @@ def test_closing_a_pull_request_is_a_veto_until_the_file_changes(at_20: World) -
 
     at_20.edit("Pulumi.prod.yaml", "    exposure:", "    # we talked\n    exposure:")
     at_20.reconcile()
+    assert at_20.open("prod") == []
+
+    at_20.edit("Pulumi.prod.yaml", 'hold: ""', 'hold: "we talk"')
+    at_20.edit("Pulumi.prod.yaml", 'hold: "we talk"', 'hold: ""')
+    at_20.reconcile()
     assert [pr.title for pr in at_20.open("prod")] == ["rollout(prod): 20% -> 50%"]
+
+
+@pytest.mark.parametrize("hours", [0.1, 25, 24 * 9])
+def test_an_open_revert_waits_for_a_person_whatever_the_evidence_does(at_20: World, hours: float) -> None:
+    """The burst ends, the source dies, days pass: it stays open and mergeable, and nothing is advanced meanwhile."""
+    at_20.sources["prod"].bad = {"trigger:api_errors": 0.5}
+    at_20.reconcile()
+    (revert,) = at_20.open("prod")
+    at_20.sources["prod"].bad = {}
+    at_20.sources["prod"].down = TransientError("events API answered 503")
+    at_20.wait(hours=hours)
+    at_20.reconcile()
+    at_20.sources["prod"].down = None
+    at_20.reconcile()
+
+    assert [pr.number for pr in at_20.open("prod")] == [revert.number]
+    at_20.merge(revert.number)
+    assert at_20.percent("prod") == 0
+
+
+def test_a_deeper_revert_replaces_a_shallower_one_and_not_the_other_way(at_20: World) -> None:
+    """20 -> 10 gives way to 20 -> 0; 20 -> 0 stays when only 20 -> 10 would be asked for."""
+    at_20.sources["prod"].bad = {"activation": 0.95, "ttv_p50": 1.0}
+    at_20.reconcile()
+    assert [pr.title for pr in at_20.open("prod")] == ["rollout(prod): 20% -> 10% (revert)"]
+    at_20.sources["prod"].bad["trigger:legal_defect"] = 1.0
+    at_20.reconcile()
+    assert [pr.title for pr in at_20.open("prod")] == ["rollout(prod): 20% -> 0% (revert)"]
+    del at_20.sources["prod"].bad["trigger:legal_defect"]
+    at_20.reconcile()
+
+    assert [pr.title for pr in at_20.open("prod")] == ["rollout(prod): 20% -> 0% (revert)"]
+
+
+def test_a_redeployment_of_the_same_keeps_what_the_triggers_saw(world: World) -> None:
+    """`since` moves, `applied` does not: the legal defect of an hour ago still rolls back."""
+    world.reach(10)
+    begun = world.now
+    world.wait(hours=1)
+    world.live.applied["ontogra-cluster"] = replace(
+        world.live.applied["ontogra-cluster"], since=world.now, applied=begun
+    )
+    world.sources["prod"].bad = {"trigger:legal_defect": 1.0}
+    world.sources["prod"].seen_at = begun + timedelta(minutes=30)
+
+    world.reconcile()
+
+    assert [pr.title for pr in world.open("prod")] == ["rollout(prod): 10% -> 0% (revert)"]
+
+
+def test_a_revert_merged_by_fast_forward_or_merge_commit_is_still_the_controllers(at_20: World) -> None:
+    """Its commit is dated long ago or wrapped in a merge: cool-down counts from when it is live, and no person acted."""
+    at_20.sources["prod"].bad = {"activation": 0.95, "ttv_p50": 1.0}
+    at_20.wait(days=3)
+    at_20.reconcile()
+    (revert,) = at_20.open("prod")
+    at_20.run("git", "clone", "-q", str(at_20.remote), str(at_20.folder / "clone"))
+    clone = at_20.folder / "clone"
+    at_20.run("git", "merge", "-q", "--no-ff", "-m", "take it back", f"origin/{revert.branch}", cwd=clone)
+    at_20.run("git", "push", "-q", "origin", "main", f":{revert.branch}", cwd=clone)
+    at_20.up("prod")
+    at_20.sources["prod"].bad = {}
+    at_20.wait(hours=2)
+
+    held = at_20.reconcile()["prod"].decision
+
+    assert held is not None
+    assert held.reasons[0].startswith("cool-down after the revert until")
+    assert not any("reverted 20 % to 10 %" in reason for reason in held.reasons)
+
+
+def test_a_closing_that_was_cut_short_is_finished(at_20: World) -> None:
+    """The reason is marked first; the next pass closes, and a person's later veto is not confused with it."""
+    at_20.wait(days=5)
+    at_20.reconcile()
+    (pr,) = at_20.open("prod")
+    at_20.forge.edit(pr.number, body=pull_request.closed_body(pr.body, "superseded"))
+
+    at_20.reconcile()
+    (again,) = at_20.open("prod")
+    at_20.forge.close_by_person(again.number, "Bo", at_20.now)
+    at_20.reconcile()
+
+    assert again.number != pr.number
+    assert at_20.open("prod") == []
+
+
+def test_staging_that_says_nothing_is_not_healthy(world: World) -> None:
+    """Just live at 10 % with its source down: prod waits."""
+    world.reconcile()
+    world.merge(world.open("staging")[0].number)
+    world.up("staging")
+    world.sources["staging"].down = TransientError("503")
+    world.wait(minutes=5)
+
+    outcome = world.reconcile()["prod"]
+
+    assert outcome.decision is not None
+    assert outcome.decision.reasons[0] == "staging goes first: no evidence: 503"
+    assert world.open("prod") == []
+
+
+def test_a_stack_in_the_policy_without_a_file_is_refused(world: World) -> None:
+    """A misspelt name would drop the gate between the stacks without a word."""
+    world.edit("rollout.yaml", "  prod:\n    after", "  prodd:\n    after")
+
+    with pytest.raises(ConfigError, match=r"stacks.prodd: there is no Pulumi.prodd.yaml"):
+        world.reconcile()
+
+
+def test_many_malformed_records_hold(at_20: World) -> None:
+    """What cannot be read may be the bad ones."""
+    at_20.wait(days=5)
+    at_20.sources["prod"].malformed = 500
+
+    outcome = at_20.reconcile()["prod"]
+
+    assert outcome.decision is not None
+    assert outcome.decision.reasons[0].startswith("500 malformed records beside ")
+    assert at_20.open("prod") == []
 
 
 def test_a_declined_revert_is_said_and_not_repeated(at_20: World) -> None:

@@ -42,6 +42,8 @@ class ScriptedSource:
     down: PilotError | None = None
     silent: bool = False
     units: int = 600
+    malformed: int = 0
+    seen_at: datetime | None = None
     gaps: tuple[tuple[datetime, datetime], ...] = ()
 
     def read(self, queries: Sequence[Query], window: Window) -> Recorded:
@@ -50,7 +52,7 @@ class ScriptedSource:
         if self.silent:
             return Recorded({})
         series = {query.name: self._series(query, window) for query in queries}
-        return Recorded(series, gaps=self.gaps, last=window.now)
+        return Recorded(series, gaps=self.gaps, malformed=self.malformed, last=window.now)
 
     def _series(self, query: Query, window: Window) -> Series:
         share = self.bad.get(query.name, 0.0)
@@ -68,7 +70,7 @@ class ScriptedSource:
         return Series(pilot, control, estimate=1.0, first=first, last=window.now)
 
     def _one(self, query: Query, window: Window) -> Series:
-        end = int(window.now.timestamp())
+        end = int((self.seen_at or window.now).timestamp())
         return Series((Bucket(end, 1, 1, 1),), last=window.now, examples=("e1",))
 
 

@@ -47,6 +47,7 @@ class _Container:
 
     image: str
     environment: Mapping[str, str]
+    registered: datetime | None
 
     @property
     def flags(self) -> dict[str, str]:
@@ -71,6 +72,9 @@ class EcsLiveState:
             return _flag(api, service)
         except UnreadableError as error:
             return Unreadable(str(error))
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            what = f"{type(error).__name__}: {error}"
+            return Unreadable(f"AWS answered {service.cluster}/{service.name} in an unknown form ({what}); report it")
 
 
 def _flag(api: Api, service: Service) -> Live:
@@ -83,6 +87,7 @@ def _flag(api: Api, service: Service) -> Live:
     return Live(
         percent=_percent(container.environment[PERCENT], running.task_definition),
         since=running.since,
+        applied=container.registered,
         deployment=running.state,
         image=container.image,
         flags=container.flags,
@@ -111,6 +116,7 @@ def _traffic(api: Api, service: Service) -> Live:
     return Live(
         percent=percent,
         since=max(written, stable.since, candidate.since),
+        applied=written,
         deployment=worst,
         image=container.image,
         candidate_image=other.image,
@@ -187,7 +193,8 @@ def _container(api: Api, task_definition: str, variable: str) -> _Container:
         pairs = container.get("environment") or []
         environment = {one["name"]: one.get("value", "") for one in pairs}
         if variable in environment:
-            found.append(_Container(str(container.get("image")), environment))
+            registered = answer["taskDefinition"].get("registeredAt")
+            found.append(_Container(str(container.get("image")), environment, registered and _utc(registered)))
     if len(found) != 1:
         raise UnreadableError(
             f"{task_definition} has {len(found)} containers with {variable}; expected one;"

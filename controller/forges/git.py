@@ -196,11 +196,15 @@ class Git:
                 oid=oid,
                 time=commit.committer.time,
                 by=commit.committer.name,
-                message=commit.message,
+                message="\n\n".join([commit.message, *self._merged(commit)]),
                 data=self.objects.file(oid, path),
             )
             for oid, commit in commits
         )
+
+    def _merged(self, commit: Commit) -> list[str]:
+        """The messages of what a merge commit brought in: they say who proposed it."""
+        return [self.objects.commit(parent).message for parent in commit.parents[1:]]
 
     def changed(self, base: str, head: str) -> Mapping[str, tuple[bytes | None, bytes | None]]:
         def content(entry: Entry | None) -> bytes | None:

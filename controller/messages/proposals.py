@@ -7,7 +7,6 @@ What is read back is a stranger's text until it has been checked.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
 import re
@@ -100,7 +99,7 @@ def parse(text: str) -> Proposal | None:
             evidence_at=datetime.fromisoformat(fields["evidence_at"]),
             closed_reason=str(fields["closed_reason"]),
         )
-    except (binascii.Error, ValueError, KeyError, TypeError, AttributeError):
+    except (ArithmeticError, LookupError, RecursionError, ValueError, TypeError, AttributeError):
         return None
     valid = re.fullmatch(r"[0-9a-f]{8}", proposal.id) and proposal.evidence_at.tzinfo is not None
     return proposal if valid else None

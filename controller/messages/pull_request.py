@@ -44,9 +44,12 @@ def _trailers(proposal: Proposal) -> str:
 
 
 def rollout_id(message: str) -> str | None:
-    """The `Rollout-Id` trailer in the last paragraph of a commit *message*; None for a person's commit."""
-    last = message.strip().rsplit("\n\n", 1)[-1]
-    found = re.search(r"^Rollout-Id: ([0-9a-f]{8})$", last, re.MULTILINE)
+    """
+    The `Rollout-Id` that stands on a line of its own in a commit *message*; None for a person's commit.
+
+    Forges add paragraphs after the trailers, and a merge commit brings its own words, so any line counts.
+    """
+    found = re.search(r"^Rollout-Id: ([0-9a-f]{8})$", message, re.MULTILINE)
     return found[1] if found else None
 
 
@@ -79,9 +82,11 @@ def body(proposal: Proposal, decision: Decision, policy: Policy, *, base_branch:
         "### How to undo\n"
         "Once merged, this restores the file as it was, and the controller takes your commit as the last word:\n"
         "```sh\n"
+        f"git pull --ff-only\n"
         f"git revert --no-edit \"$(git log -1 --format=%H --grep='^Rollout-Id: {proposal.id}$' {base_branch})\"\n"
-        f"git push origin {base_branch} && pulumi up --stack {proposal.stack}\n"
+        f"git push && pulumi up --stack {proposal.stack}\n"
         "```\n"
+        "(After a merge commit, `git revert -m 1` of that commit instead.)\n\n"
         f"To decline, close this pull request: it is not proposed again until `{file}` changes.",
         f"<sub>Evidence {_at(decision.window.start)} to {_at(decision.window.now)}, stage live since "
         f"{_at(decision.window.stage)}. Policy `{decision.policy_sha256[:12]}`, evidence "

@@ -18,6 +18,8 @@ def contradictions(policy: Policy) -> Iterator[Finding]:
     yield from _ladder(("stages",), policy.stages)
     if not any(kpi.weight for kpi in policy.kpis.values()):
         yield ("kpis",), "every weight is 0: no evidence could ever revert; give one KPI a weight"
+    if not any(kpi.required for kpi in policy.kpis.values()):
+        yield ("kpis",), "none is required: a stage could be left without evidence; require one"
     if all(any(freeze.covers(_MONDAY + timedelta(minutes=m)) for freeze in policy.freeze) for m in range(10080)):
         yield (
             ("freeze",),

@@ -71,6 +71,9 @@ def _nodes(path: Path, node: yaml.Node, name: str) -> Iterator[tuple[Path, yaml.
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                at = key.start_mark
+                raise ConfigError(f"{name}:{at.line + 1}:{at.column + 1}: a key must be a single word")
             if key.value in seen:
                 mark = key.start_mark
                 raise ConfigError(f"{name}:{mark.line + 1}:{mark.column + 1}: {key.value} stands twice; keep one")

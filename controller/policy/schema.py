@@ -79,8 +79,8 @@ class Rate(Part):
 
     event: str
     where: Mapping[str, Texts] = {}
-    good: Mapping[str, Texts] | None = None
-    bad: Mapping[str, Texts] | None = None
+    good: Annotated[Mapping[str, Texts], Field(min_length=1)] | None = None
+    bad: Annotated[Mapping[str, Texts], Field(min_length=1)] | None = None
     within: Duration | None = None
     unit: str = "user"
     every: Duration | None = None
@@ -120,7 +120,7 @@ class Kpi(Part):
     A measured quantity with its target and, mostly, a warning bound.
 
     `weight` is its share of the revert budget, relative to the others; with 0 it never reverts by itself, and its
-    trigger is the remedy. No stage is left upwards on fewer than `min_units`.
+    trigger is the remedy. No stage is left upwards on fewer than `min_units` good units.
     `stale` is how long its events may be silent before their absence says something.
     """
 

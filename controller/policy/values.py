@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, WithJsonSchema
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_DURATION = r"^([1-9][0-9]*)(s|m|h|d)$"
+_DURATION = r"^([1-9][0-9]{0,5})(s|m|h|d)$"
 _SHARE = r"^([0-9]+(?:\.[0-9]+)?) ?%$"
 _BOUND = r"^(<=|>=|<|>) ?([0-9]+(?:\.[0-9]+)?) ?(%|[a-z]+)?$"
 
@@ -81,6 +81,8 @@ def _texts(value: object) -> object:
     """One attribute value or a list of them, as the texts that an event's attribute is compared with."""
     if isinstance(value, bool):
         return ("true" if value else "false",)
+    if value == []:
+        raise ValueError("name at least one value")
     if isinstance(value, list):
         return tuple(str(_texts(item)[0]) for item in value)  # type: ignore[index]
     return (str(value),) if isinstance(value, (str, int, float)) else value

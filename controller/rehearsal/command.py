@@ -25,7 +25,7 @@ WORKERS = 2
 SIMULATED = (
     "Simulated: the clock, the users and their events, the people who merge, and AWS (a local stand-in). "
     "Real: the Git repository and its pull requests, the policy, the decision, the Pulumi program{engine}. "
-    "Passes are made every 10 minutes in the hour after a change, every 20 for three, then every 8 hours."
+    "Passes are made every 15 minutes in the hour after a change, every 30 for three, then every 12 hours."
 )
 
 

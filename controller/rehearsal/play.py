@@ -32,9 +32,9 @@ DAY_BEFORE = LAUNCH - timedelta(days=1, hours=2)
 MORNING = LAUNCH - timedelta(hours=1)
 SESSIONS_A_DAY = {"staging": 3000, "prod": 1800}
 PACES = (  # of passes, by the time since anything happened; a production controller keeps a pace of 5 minutes
-    (timedelta(hours=1), timedelta(minutes=10)),
-    (timedelta(hours=3), timedelta(minutes=20)),
-    (timedelta.max, timedelta(hours=8)),
+    (timedelta(hours=1), timedelta(minutes=15)),
+    (timedelta(hours=3), timedelta(minutes=30)),
+    (timedelta.max, timedelta(hours=12)),
 )
 THINKING = timedelta(minutes=10)  # from a pull request's opening to its merge; reverts are merged at once
 ENGINEER, OPERATOR = "Ana Engineer", "Omar Operator"

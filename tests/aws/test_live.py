@@ -103,6 +103,7 @@ def traffic(stack: Callable[[Exposure], Stack]) -> Stack:
 
 def test_flag_reads_the_percent_of_the_running_task_definition(flag: Stack) -> None:
     flag.up(10)
+    applied = flag.cloud.now
     now = flag.later(5)
 
     live = flag.read()
@@ -115,6 +116,7 @@ def test_flag_reads_the_percent_of_the_running_task_definition(flag: Stack) -> N
         flags={"micPrompt": "primer"},
         task_definition=f"{TASK}:2",
         detail=live.detail,
+        applied=applied,
     )
     assert live.detail.endswith("completed.")
 
@@ -183,6 +185,7 @@ def test_traffic_reads_the_weight_and_the_parameters_date(traffic: Stack) -> Non
         flags={"micPrompt": "primer"},
         task_definition=f"{TASK}:1",
         detail=live.detail,
+        applied=applied,
     )
 
 

@@ -70,13 +70,18 @@ def test_titles_branches_and_trailers() -> None:
     [
         "edit by hand",
         "Rollout-Id: 0123abcd in the subject",
-        "x\n\nRollout-Id: 0123abcd\n\nlast words",
         "x\n\nRollout-Id: 0123",
     ],
 )
 def test_a_persons_commit_has_no_rollout_id(message: str) -> None:
-    """Only a trailer, in the last paragraph, whole."""
+    """Only a line of its own, whole."""
     assert pull_request.rollout_id(message) is None
+
+
+def test_a_forge_may_add_paragraphs_after_the_trailers() -> None:
+    """A squash with co-authors, or a merge commit with the merged message behind its own, stays the controller's."""
+    merged = "Merge pull request 3\n\nrollout(prod): 0% -> 10%\n\nRollout-Id: 0123abcd\n\nCo-authored-by: Bo"
+    assert pull_request.rollout_id(merged) == "0123abcd"
 
 
 def test_the_id_is_of_the_move_and_the_file_not_of_the_evidence_or_the_time() -> None:
