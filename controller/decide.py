@@ -4,7 +4,7 @@ The rule. A pure function of what is declared, what is live, the evidence, the p
 First match wins:
 
 1. a fired trigger whose action lowers the percent reverts, whatever the age of the stage;
-2. combined evidence against the KPIs beyond the risk budget reverts one stage, unless a revert is merged and not live;
+2. combined evidence against the KPIs beyond the risk budget reverts one stage (not while a revert is not live yet);
 3. a fired trigger whose action is a flag flips it, unless it compares arms that are out of proportion;
 4. declared and live differ, or a deployment is in progress or failed, or live cannot be read: hold;
 5. a hold, paused intake, a veto, a person's own revert, cool-down, the flap breaker, a freeze window, or a stack
@@ -55,8 +55,8 @@ class Facts:
 
     `policy` is the stack's own. `behind` says why the stack that must go first does not allow an advance, None where it
     does. `vetoes` maps the percent of a proposed advance to who declined it. `last_event` is the newest event of any
-    type; `gap_ended` is where the stage's evidence had to begin anew; `source_trouble` is why the source could not be read; `notes` are its words on records that it refused,
-    `malformed` of them beside `counted` units of the pilot.
+    type; `gap_ended` is where the stage's evidence had to begin anew; `source_trouble` is why the source could not be
+    read; `notes` are its words on records that it refused, `malformed` of them beside `counted` units of the pilot.
     """
 
     stack: str

@@ -22,6 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from operator import le
 from typing import NamedTuple
 
 from controller.model import Bucket
@@ -65,8 +66,10 @@ def closed(name: str, buckets: Iterable[Bucket], *, after: float, until: float) 
         ValueError: a count is negative or not finite, or more units are bad than there are.
     """
     found = tuple(buckets)
-    for _, n, bad, worse in found:
-        if not 0 <= worse <= bad <= n < math.inf:
+    if found:
+        _, ns, bads, worses = zip(*found, strict=True)
+        possible = all(map(le, worses, bads)) and all(map(le, bads, ns)) and min(worses) >= 0 and max(ns) < math.inf
+        if not possible:
             wrong = next(b for b in found if not 0 <= b.worse <= b.bad <= b.n < math.inf)
             raise ValueError(f"{name}: found {wrong}; a source counts 0 <= worse <= bad <= n")
     return [bucket for bucket in found if bucket[1] and after < bucket[0] <= until]
@@ -75,16 +78,13 @@ def closed(name: str, buckets: Iterable[Bucket], *, after: float, until: float) 
 def cells(buckets: Iterable[Bucket], *, start: float, worse: bool = False) -> list[Cell]:
     """The buckets on the grid that begins before *start*, finer ones merged."""
     first, counted = math.floor(start / GRID), 3 if worse else 2
-    found: dict[int, list[int]] = {}
+    found: dict[int, int] = {}
+    bad: dict[int, int] = {}
     for bucket in buckets:
         at = -(-bucket[0] // GRID) - first
-        cell = found.get(at)
-        if cell is None:
-            found[at] = [bucket[1], bucket[counted]]
-        else:
-            cell[0] += bucket[1]
-            cell[1] += bucket[counted]
-    return [Cell(at, n, bad) for at, (n, bad) in sorted(found.items())]
+        found[at] = found.get(at, 0) + bucket[1]
+        bad[at] = bad.get(at, 0) + bucket[counted]
+    return [Cell(at, found[at], bad[at]) for at in sorted(found)]
 
 
 def absent(silence: float, *, lag: float, per_second: float) -> float:

@@ -112,7 +112,7 @@ class _Reading:
         series = recorded.series.get(name, Series())
         whole = eprocess.closed(name, series.pilot, after=start, until=now - lag)
         since = [bucket for bucket in whole if bucket.end > stage]
-        n, bad, worse = (sum(getattr(b, key) for b in since) for key in ("n", "bad", "worse"))
+        n, bad, worse = (sum([bucket[key] for bucket in since]) for key in (1, 2, 3))
         elapsed, silence = max(now - lag - stage, GRID), _silence(kpi, series, now)
         gaps = (g for g in recorded.gaps if g[0] < window.now and g[1] > window.stage)
         return cls(name, kpi, series, start, whole, n, bad, worse, lag, elapsed, silence, next(gaps, None))

@@ -84,8 +84,8 @@ class Live:
     """
     What AWS runs, read back before anything is judged.
 
-    `since` is when `percent` became live: the clock of the bake time. `applied` is when what runs was last changed, which
-    a mere redeployment does not move; None where that is not known. `image` is that of the stable task definition,
+    `since` is when `percent` became live: the clock of the bake time. `applied` is when what runs was last changed; a
+    mere redeployment does not move it; None where that is not known. `image` is that of the stable task definition,
     `candidate_image` only where there is one. `detail` says in words what the deployment is doing.
     """
 
@@ -130,6 +130,7 @@ class Query:
       and is bad unless an `event` followed its exposure in that time.
 
     An event that lacks an attribute of `needs` is bad: what says nothing is no good news.
+    `either_arm`: the arm does not matter; an event without one counts in the pilot's series.
 
     `where`, `good` and `bad` map an attribute to the values that match; a value like `5xx` matches that class of
     HTTP status. `unit` is `event` or the attribute that identifies what counts once (`user`, `packet`); `every` lets
@@ -152,6 +153,7 @@ class Query:
     resolution: int = 300
     first: int = 0
     needs: tuple[str, ...] = ()
+    either_arm: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,7 @@ class Window:
 
     `start` is where this release begins: one event since then counts, and so do the first N. Rates count from `rates`,
     when what runs was applied, so that nothing before it is held against it; estimates and advance evidence from
-    `stage`, when the current stage became live. `now` is the instant of the pass. start <= rates <= now, start <= stage.
+    `stage`, when the current stage became live. `now` is the instant of the pass, and none of the others is later.
     """
 
     start: datetime

@@ -69,7 +69,8 @@ def look(repository: Repository) -> Sight:
     for name in policy.stacks:
         if name not in names:
             raise ConfigError(
-                f"{POLICY_FILE}: stacks.{name}: there is no {stack_file(name)} at {tip[:8]}; stacks here: {', '.join(names)}"
+                f"{POLICY_FILE}: stacks.{name}: there is no {stack_file(name)} at {tip[:8]}; "
+                f"stacks here: {', '.join(names)}"
             )
     return Sight(tip, policy, hashlib.sha256(data).hexdigest(), _in_order(names, policy))
 

@@ -122,8 +122,8 @@ class Proposer:
         """
         Why an open pull request of ours is to be closed; None to keep it.
 
-        One that makes things safer waits for a person however the evidence goes on: only a step further down, or another
-        state of the file, ends it.
+        One that makes things safer waits for a person however the evidence goes on: only a step further down, or
+        another state of the file, ends it.
         """
         current = proposals.ident(proposal.stack, proposal.verdict, proposal.changes, observe.file_commit(self.facts))
         if current != proposal.id:

@@ -130,9 +130,9 @@ class _Data:
         if not pilot:
             return "no data of the pilot"
         now, lag = self.window.now.timestamp(), self.policy.source.lag.total_seconds()
-        silence = now - max(bucket.end for bucket in self.series.pilot if bucket.n)
+        silence = now - self.series.pilot[-1].end
         elapsed = max(self.until - pilot[0].end + RESOLUTION, eprocess.GRID)
-        per_second = sum(bucket.n for bucket in pilot) / elapsed
+        per_second = sum([bucket[1] for bucket in pilot]) / elapsed
         absent = eprocess.absent(silence, lag=lag, per_second=per_second)
         if absent > eprocess.SILENCE:
             return f"silent for {span_text(silence)}, {absent:.0f} units were expected"

@@ -118,8 +118,8 @@ def _on_merge(proposal: Proposal, policy: Policy) -> str:
     after = policy.next_stage(proposal.to_percent)
     if after is not None:
         lines.append(
-            f"The next stage, {after.percent} %, is proposed after {length(stage.bake)} at the earliest, counted from when "
-            f"{stage.percent} % is live, and by {stage.proof}."
+            f"The next stage, {after.percent} %, is proposed after {length(stage.bake)} at the earliest, counted from "
+            f"when {stage.percent} % is live, and by {stage.proof}."
         )
     return " ".join(lines)
 

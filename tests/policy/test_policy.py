@@ -82,10 +82,10 @@ def wrong(old: str, new: str) -> bytes:
                      "rollout.yaml:33:5: kpis.mic_grant.taget: unknown key; did you mean target (allowed: title, rate, "
                      "quantile, target, warning, required, weight, min_units, stale, advice)", id="misspelt-key"),
         pytest.param("  kpi: mic_grant\n", "  kpy: mic_grant\n",
-                     "rollout.yaml:70:5: triggers.mic_dip.kpy: unknown key; did you mean kpi (allowed: then, advice, kpi, "
+                     "rollout.yaml:71:5: triggers.mic_dip.kpy: unknown key; did you mean kpi (allowed: then, advice, kpi, "
                      "below_control)", id="misspelt-key-in-a-trigger"),
         pytest.param("unit: event}", "unti: event}",
-                     "rollout.yaml:53:49: triggers.api_errors.rate.unti: unknown key; did you mean unit (allowed: event, "
+                     "rollout.yaml:54:49: triggers.api_errors.rate.unti: unknown key; did you mean unit (allowed: event, "
                      "where, good, bad, within, unit, every)", id="misspelt-key-deep"),
         pytest.param('    target: ">= 40%"\n', "",
                      "rollout.yaml:38:5: kpis.activation.target: is missing; add it", id="missing-key"),
@@ -106,36 +106,36 @@ def wrong(old: str, new: str) -> bytes:
                      "rollout.yaml:11:15: stages.3.percent: found 50.5; input should be a valid integer", id="fraction"),
         pytest.param("bake: 1h", "bake: 60", "rollout.yaml:9:25: stages.1.bake: found 60; write a duration such as 15m, 1h or 5d",
                      id="bare-number"),
-        pytest.param("above: 2%", "above: 2", "rollout.yaml:54:12: triggers.api_errors.above: found 2; write a share such as "
+        pytest.param("above: 2%", "above: 2", "rollout.yaml:55:12: triggers.api_errors.above: found 2; write a share such as "
                      "2% (0% to 100%)", id="share-without-percent"),
         pytest.param("false_revert: 1%", "false_revert: 50%", "rollout.yaml:14:22: risk.false_revert: found \"50%\"; input should "
                      "be less than or equal to 0.2", id="reckless-risk"),
-        pytest.param("kpi: mic_grant", "kpi: mic_grunt", "rollout.yaml:70:10: triggers.mic_dip.kpi: found mic_grunt; known KPIs: "
+        pytest.param("kpi: mic_grant", "kpi: mic_grunt", "rollout.yaml:71:10: triggers.mic_dip.kpi: found mic_grunt; known KPIs: "
                      "ttv_p50, ttv_p90, mic_grant, activation, error_rate", id="unknown-kpi"),
-        pytest.param("set: flags.micPrompt", "set: flags.mikPrompt", "rollout.yaml:72:11: triggers.mic_dip.then: found flag "
+        pytest.param("set: flags.micPrompt", "set: flags.mikPrompt", "rollout.yaml:73:11: triggers.mic_dip.then: found flag "
                      "mikPrompt; known flags: micPrompt", id="unknown-flag"),
-        pytest.param("to: native", "to: nativ", "rollout.yaml:72:11: triggers.mic_dip.then: found micPrompt to nativ; allowed: "
+        pytest.param("to: native", "to: nativ", "rollout.yaml:73:11: triggers.mic_dip.then: found micPrompt to nativ; allowed: "
                      "primer, native", id="unknown-flag-value"),
-        pytest.param("revert_to: 10", "revert_to: 15", "rollout.yaml:77:11: triggers.slow.then: found revert_to 15; the stages "
+        pytest.param("revert_to: 10", "revert_to: 15", "rollout.yaml:78:11: triggers.slow.then: found revert_to 15; the stages "
                      "are [0, 10, 20, 50, 100]", id="revert-off-the-ladder"),
-        pytest.param("above: 5 s", "below: 5 s", "rollout.yaml:75:12: triggers.slow.below: would fire where ttv_p90 is good "
+        pytest.param("above: 5 s", "below: 5 s", "rollout.yaml:76:12: triggers.slow.below: would fire where ttv_p90 is good "
                      "(target <= 5 s); use the other of above and below", id="trigger-on-the-good-side"),
-        pytest.param("then: hold", "then: hod", "rollout.yaml:82:11: triggers.activation_low.then: found \"hod\"; input should be "
+        pytest.param("then: hold", "then: hod", "rollout.yaml:83:11: triggers.activation_low.then: found \"hod\"; input should be "
                      "'rollback' or 'hold'", id="unknown-action"),
         pytest.param("good: {outcome: granted}", "good: {outcome: granted}, bad: {outcome: denied}",
                      "rollout.yaml:32:11: kpis.mic_grant.rate: give exactly one of good, bad and within", id="good-and-bad"),
-        pytest.param("after: staging", "after: stagin", "rollout.yaml:100:12: stacks.prod.after: found stagin; known stacks: "
+        pytest.param("after: staging", "after: stagin", "rollout.yaml:101:12: stacks.prod.after: found stagin; known stacks: "
                      "staging", id="unknown-stack"),
-        pytest.param("    cool_down: 15m\n", "    cool_down: 15m\n    after: prod\n", "rollout.yaml:95:12: stacks.staging.after: "
+        pytest.param("    cool_down: 15m\n", "    cool_down: 15m\n    after: prod\n", "rollout.yaml:96:12: stacks.staging.after: "
                      "runs in a circle: staging after prod after staging", id="circle"),
-        pytest.param("  prod:\n", "  staging:\n", "rollout.yaml:99:3: staging stands twice; keep one", id="key-twice"),
+        pytest.param("  prod:\n", "  staging:\n", "rollout.yaml:100:3: staging stands twice; keep one", id="key-twice"),
         pytest.param("kind: events-api, url", "kind: event-api, url", "rollout.yaml:16:16: source.kind: found \"event-api\"; input "
                      "should be 'files' or 'events-api'", id="unknown-source"),
         pytest.param("cool_down: 1d\n\n", "cool_down: 1d\nfreeze:\n  - {days: [mon, tue, wed, thu, fri, sat, sun]}\n\n",
-                     "rollout.yaml:90:3: freeze: covers the whole week: no advance could ever be proposed; to stop, set hold "
+                     "rollout.yaml:91:3: freeze: covers the whole week: no advance could ever be proposed; to stop, set hold "
                      "in the stack file", id="frozen-for-ever"),
         pytest.param("cool_down: 1d\n\n", "cool_down: 1d\nfreeze:\n  - {days: [mon], from: '20:00', to: '08:00x'}\n\n",
-                     "rollout.yaml:90:38: freeze.0.to: found \"08:00x\"; string should match pattern "
+                     "rollout.yaml:91:38: freeze.0.to: found \"08:00x\"; string should match pattern "
                      "'^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$'", id="clock"),
         pytest.param("risk:", "risk: ]", "rollout.yaml:14:7: not YAML: expected the node content, but found ']'", id="not-yaml"),
     ],
