@@ -126,8 +126,9 @@ class Query:
     - rate: a unit is bad when its event matches `bad`, or does not match `good`; `worse` equals `bad`.
     - quantile: bad when `field` > `above`, worse when > `above_warning`; an event with `timed_out: true`, or whose
       field is missing, negative or not a finite number, is bad and worse.
-    - delayed (`within`): the units are users of the `exposure` event; each counts when its age reaches `within`,
-      and is bad unless an `event` followed its exposure in that time.
+    - delayed (`within`): the units are users of the `exposure` event; each counts when its age reaches `within`
+      and any event at all is as late as that, since silence is no outcome; it is bad unless an `event` followed its
+      exposure in that time.
 
     An event that lacks an attribute of `needs` is bad: what says nothing is no good news.
     `either_arm`: the arm does not matter; an event without one counts in the pilot's series.

@@ -301,19 +301,6 @@ def test_an_advance_has_every_required_kpi_passed_and_nothing_fired(given_: Fact
             assert {item.status for item in given_.evidence.kpis.values()} == {KpiStatus.PASSED}
 
 
-@given(
-    any_facts(),
-    st.sampled_from(sorted(POLICY.kpis)),
-    statuses.filter(lambda s: s is not KpiStatus.PASSED),
-)
-def test_worse_news_never_turns_a_hold_or_a_revert_into_an_advance(given_: Facts, name: str, worse: KpiStatus) -> None:
-    """Taking one KPI's proof away can only take an advance away."""
-    worsened = replace(given_, evidence=replace(given_.evidence, kpis={**given_.evidence.kpis, name: kpi(worse)}))
-
-    if decide(worsened).verdict is Verdict.ADVANCE:
-        assert decide(given_).verdict is Verdict.ADVANCE
-
-
 @given(any_facts())
 def test_nothing_blocks_a_fired_rollback(given_: Facts) -> None:
     """Whatever else holds, a fired rollback trigger above 0 % reverts to 0."""

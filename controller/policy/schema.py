@@ -228,7 +228,7 @@ class AnyEvent(TriggerBase):
 
     def query(self, name: str) -> Query:
         conditions = {key: value for key, value in self.any.items() if key != "event"}
-        return Query(name, self.any["event"][0], bad=conditions, resolution=60)
+        return Query(name, self.any["event"][0], bad=conditions, resolution=60, either_arm=True)
 
 
 class BelowControl(TriggerBase):

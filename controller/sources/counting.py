@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,7 @@ from controller.sources.samples import EACH, EXPOSED
 
 DESCRIBED = 5  # malformed records of a load, or of an answer, that are described in words
 EXAMPLES = 3
+LARGE = 8 << 20  # bytes from which on DuckDB's threads pay; a few events they cost half as much time again
 Gaps = tuple[tuple[datetime, datetime], ...]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -72,7 +74,7 @@ class Counter:
         """Forget every event, and make room for those that *queries* read."""
         self._layout = Layout.of(queries, self._names)
         self._rows, self._malformed, self._sampled = 0, [], False
-        records.create_repeats(self._con)
+        records.create_shared(self._con)
 
     def load(self, paths: Sequence[str], *, origin: tuple[str, int] | None = None) -> None:
         """
@@ -81,17 +83,19 @@ class Counter:
         *origin* is the file that the only path holds the end of, and the number of bytes before it.
         """
         after, self._said = self._rows, None
+        large = sum(os.path.getsize(path) for path in paths) > LARGE
+        self._con.execute(f"SET threads = {os.cpu_count() if large else 1}")
         records.load(self._con, self._layout, [glob.escape(path) for path in paths], after=after)
         first, rows = self._one(f"SELECT min(ts), count(*) FROM event WHERE rowid >= {after}")
         self._rows += rows
-        bad = self._con.execute(f"SELECT rowid, ts FROM event WHERE rowid >= {after} AND kind IS NULL").fetchall()
+        bad = self._con.execute(
+            f"SELECT rowid, ts FROM event WHERE rowid >= {after} AND {self._layout.malformed()}"
+        ).fetchall()
         shown = [row - after for row, _ in bad[:DESCRIBED]]
         words = describe([origin] if origin else [(path, 0) for path in paths], shown, self._names)
         self._malformed += zip_longest((ts for _, ts in bad), words)
-        displaced = records.find_repeats(self._con, self._layout, after=after)
-        if min(displaced, default=after) < after:
-            self._sampled = False
-        elif self._sampled:
+        records.find_shared(self._con, self._layout, after=after)
+        if self._sampled:
             samples.append(self._con, after)
             self._final = self._final if first is None else min(self._final, first)
 
@@ -119,24 +123,17 @@ class Counter:
         return replace(said, gaps=gaps, notes=(*notes, *said.notes))
 
     def _next(self, now: int) -> int:
-        """When, without another event, the answer changes: the next one that is not due yet."""
-        changes = [self._one("SELECT min(ts) FROM event WHERE ts > $now", {"now": now})[0]]
-        for n, q in enumerate(self._queries):
-            if q.within is not None:
-                wait = q.within // timedelta(microseconds=1)
-                asked = {"q": n, "since": now - wait}
-                (exposed,) = self._one("SELECT min(ts) FROM head WHERE q = $q AND ts > $since", asked)
-                changes.append(None if exposed is None else exposed + wait)
-        return min((time for time in changes if time is not None), default=1 << 62)
+        """When, without another record, the answer changes: as the next event's time comes."""
+        (ahead,) = self._one("SELECT min(ts) FROM event WHERE ts > $now", {"now": now})
+        return 1 << 62 if ahead is None else int(ahead)
 
     def _answer(self, window: Window, start: int, now: int) -> Recorded:
-        self._count(now)
-        (future,) = self._one("SELECT count(*) FROM event WHERE kind IS NOT NULL AND ts > $now", {"now": now})
         (last,) = self._one(
-            """SELECT max(ts) FROM event ANTI JOIN repeat ON repeat.ord = event.rowid
-            WHERE kind IS NOT NULL AND ts BETWEEN $start AND $now""",
+            "SELECT max(ts) FROM event WHERE kind IS NOT NULL AND ts BETWEEN $start AND $now",
             {"start": start, "now": now},
         )
+        self._count(now, heard=start if last is None else last)
+        (future,) = self._one("SELECT count(*) FROM event WHERE kind IS NOT NULL AND ts > $now", {"now": now})
         malformed, duplicates, noted = self._rejected(start, now)
         return Recorded(
             self._series(window, now),
@@ -155,13 +152,13 @@ class Counter:
     def _all(self, sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         return self._con.execute(sql, parameters).fetchall()
 
-    def _count(self, now: int) -> None:
-        """Bring the answers up to *now*."""
+    def _count(self, now: int, heard: int) -> None:
+        """Bring the answers up to *now*, and what is delayed to when something was last *heard*."""
         final = min(self._final, now) // 1_000_000
         for answer in self._answers:
             answer.forget_after(final)
         width = max((q.resolution for q in self._queries), default=0)
-        span = {"now": now, "final": final, "since": (final - width) * 1_000_000}
+        span = {"now": now, "heard": heard, "final": final, "since": (final - width) * 1_000_000}
         counted = f"WITH counted AS ({samples.counted(self._queries)})"
         for q, arm, end, n, bad, worse in self._all(
             f"""{counted} SELECT q, arm, bucket, count(*), count(*) FILTER (bad), count(*) FILTER (worse)
@@ -170,7 +167,7 @@ class Counter:
         ):
             self._answers[q].buckets[arm].append(Bucket(end, n, bad, worse))
         self._name(counted, span)
-        self._final = now
+        self._final = heard
 
     def _name(self, counted: str, span: Mapping[str, int]) -> None:
         """Find first units and examples in the new buckets, where an answer has room for them."""
@@ -253,10 +250,14 @@ class Counter:
             notes.append(f"{q.name}: {count} without {unit}, not counted")
         for n, count in self._all("SELECT q, count(DISTINCT unit) FROM mixed GROUP BY q ORDER BY q", {}):
             notes.append(f"{self._queries[n].name}: {count} in both arms, counted in that of the first event")
-        repeats = self._all(f"SELECT id, differs FROM repeat WHERE {inside} ORDER BY ord", span)
-        for id_ in list(dict.fromkeys(id_ for id_, differs in repeats if differs))[:DESCRIBED]:
-            notes.append(f"id {id_}: records with different content; the first counts")
-        return len(bad) + without_unit, len(repeats), notes
+        for id_, count in self._all(
+            f"""SELECT id, count(*) FROM shared WHERE NOT repeats AND {inside}
+            GROUP BY id HAVING count(*) > 1 ORDER BY min(ord) LIMIT {DESCRIBED}""",
+            span,
+        ):
+            notes.append(f"id {id_}: records with different content; {'both' if count == 2 else f'all {count}'} count")
+        (repeats,) = self._one(f"SELECT count(*) FROM shared WHERE repeats AND {inside}", span)
+        return len(bad) + without_unit, repeats, notes
 
 
 def _micros(time: datetime) -> int:

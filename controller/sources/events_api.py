@@ -2,7 +2,7 @@
 Events from a product's HTTP API: `GET <url>?limit=N`, newest first, a JSON array or an object with an `events` array.
 
 Where the API pages (a `Link` header or a `next` field), pages are followed back to the window's start or to what is
-known. Where it only has `limit`, what lies between two polls that share no event is a gap.
+known. Where it only has `limit`, what lies between two polls is a gap unless the later one goes back to the earlier.
 """
 
 from __future__ import annotations
@@ -87,10 +87,12 @@ class EventsApi:
             if following is None or not page:
                 everything = paged or len(page) < self._limit
                 return Poll(window.now, events, None if everything else self._since(events, window.now))
-            if self._since(page, window.now) < window.start or (whole and self._spool.knows(page)):
+            if self._since(page, window.now) < window.start:
+                break
+            if whole and self._spool.knows(page) and self._spool.meets(events, window.now):
                 break
             url, paged = following, True
-        return Poll(window.now, events, self._since(events, window.now))
+        return Poll(window.now, events, self._since(events, window.now), paged=True)
 
     def _since(self, events: Sequence[Any], now: datetime) -> datetime:
         """The oldest event's time; the newest's, or *now*, where they are not newest first and show no whole span."""

@@ -1,12 +1,13 @@
 """
 Loads JSON lines into a typed table, once: the reserved fields of a record and the attributes that queries read.
 
-Nothing is dropped. A line that is no event becomes a row of `event` whose `kind` is NULL; the records that repeat an
-id stay there too, and are listed in `repeat`.
+Nothing is dropped. A line that is no event becomes a row of `event` whose `kind` is NULL; records that share an id
+stay there too, and are listed in `shared`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -51,20 +52,25 @@ class Layout:
     What `event` holds for a set of queries.
 
     `kinds` are event types: a row's `kind` is its index, -1 for any other type, NULL for a record that is no event.
+    `armed` are those of which some query needs the arm, `armless` those that some query reads without one.
     `tests` are the conditions on attributes, `units` and `numbers` the attributes read as such. Columns are numbered,
     so that no attribute's name is a column's.
     """
 
     names: Names
     kinds: tuple[str, ...]
+    armed: frozenset[str]
+    armless: frozenset[str]
     tests: tuple[tuple[str, tuple[str, ...]], ...]
     units: tuple[str, ...]
     numbers: tuple[str, ...]
 
     @staticmethod
     def of(queries: Sequence[Query], names: Names) -> Layout:
-        kinds, tests, units, numbers = set[str](), set[tuple[str, tuple[str, ...]]](), set[str](), set[str]()
+        armed, armless = set[str](), set[str]()
+        tests, units, numbers = set[tuple[str, tuple[str, ...]]](), set[str](), set[str]()
         for q in queries:
+            kinds = armless if q.either_arm else armed
             kinds.add(q.event)
             for conditions in (q.where, q.good or {}, q.bad or {}, dict.fromkeys(q.needs, ())):
                 tests |= set(conditions.items())
@@ -75,7 +81,15 @@ class Layout:
                 units.add(q.unit)
             if q.within is None and q.field is not None:
                 numbers.add(q.field)
-        return Layout(names, tuple(sorted(kinds)), tuple(sorted(tests)), tuple(sorted(units)), tuple(sorted(numbers)))
+        return Layout(
+            names,
+            tuple(sorted(armed | armless)),
+            frozenset(armed),
+            frozenset(armless),
+            tuple(sorted(tests)),
+            tuple(sorted(units)),
+            tuple(sorted(numbers)),
+        )
 
     def kind(self, event: str) -> int:
         return self.kinds.index(event)
@@ -96,6 +110,14 @@ class Layout:
         """The column of an attribute as a number; infinite where it is none to use, or the event timed out."""
         return f"number_{self.numbers.index(attribute)}"
 
+    def malformed(self) -> str:
+        """SQL that holds for a row of `event` that is no event, or none for some query that reads its type."""
+        return f"(kind IS NULL OR arm IS NULL AND {self._among(self.armed & self.armless)})"
+
+    def content(self) -> str:
+        """SQL of a hash of all that the queries can see of a row of `event`."""
+        return f"hash({', '.join(('ts', 'kind', 'arm', *self.columns()))})"
+
     def columns(self) -> dict[str, str]:
         """The columns of attributes, with the SQL that reads each from a record."""
         columns = {self.test(a, values): self._test(a, values) for a, values in self.tests}
@@ -108,6 +130,7 @@ class Layout:
 
     def rows(self) -> str:
         """SQL of the rows of `event` for the records of `$files`."""
+        armed, armless = self._among(self.armed - self.armless), self._among(self.armless - self.armed)
         i, t, y, a = (_identifier(self.names.field(own)) for own in _OWN)
         cases = " ".join(f"WHEN {quoted(self.names.type(k))} THEN {n}" for n, k in enumerate(self.kinds))
         kept = "".join(f", {sql} AS {column}" for column, sql in self.columns().items())
@@ -117,7 +140,8 @@ class Layout:
         )
         return f"""
             SELECT * REPLACE (
-                CASE WHEN id <> '' AND ts IS NOT NULL AND (kind < 0 OR arm IS NOT NULL) THEN kind END AS kind{finite})
+                CASE WHEN id <> '' AND ts IS NOT NULL AND (arm IS NOT NULL OR NOT {armed}) THEN kind END AS kind,
+                if(arm IS NULL AND {armless}, true, arm) AS arm{finite})
             FROM (SELECT {i} AS id,
                 epoch_us(CASE WHEN {t} LIKE '____-__-__T__:__:__%Z' THEN TRY_CAST({t} AS TIMESTAMPTZ)
                     WHEN regexp_full_match({t}, '{RFC3339}') THEN TRY_CAST(upper({t}) AS TIMESTAMPTZ) END) AS ts,
@@ -125,6 +149,9 @@ class Layout:
                 CASE {a} WHEN 'pilot' THEN true WHEN 'control' THEN false END AS arm{kept}
                 FROM read_ndjson($files, columns = {{{self._read()}}}, ignore_errors = true,
                     hive_partitioning = false))"""
+
+    def _among(self, kinds: frozenset[str]) -> str:
+        return f"kind IN ({', '.join(str(self.kind(k)) for k in sorted(kinds))})" if kinds else "false"
 
     def _raw(self) -> set[str]:
         """The product's fields whose JSON type matters: "3" is no number."""
@@ -135,12 +162,16 @@ class Layout:
         return f"({_identifier(theirs)} ->> '$')" if theirs in self._raw() else _identifier(theirs)
 
     def _test(self, attribute: str, values: tuple[str, ...]) -> str:
-        """A value's text is a string without its quotes, anything else as JSON writes it. `5xx` is any 500 to 599."""
+        """
+        A value's text is a string without its quotes, anything else as JSON writes it; upper and lower case are alike.
+
+        `5xx` is any 500 to 599.
+        """
         text = self._text(attribute)
         if not values:
             return f"coalesce({text}, '') = ''"
-        test = f"{text} IN ({', '.join(map(quoted, values))})"
-        classes = [v[0] for v in values if len(v) == 3 and v[0].isdecimal() and v[1:] == "xx"]
+        test = f"lower({text}) IN ({', '.join(f'lower({quoted(v)})' for v in values)})"
+        classes = [v[0] for v in values if re.fullmatch("[0-9][xX]{2}", v)]
         if classes:
             test += f" OR floor(TRY_CAST({text} AS DOUBLE) / 100) IN ({', '.join(classes)})"
         return f"coalesce({test}, false)"
@@ -171,31 +202,26 @@ def load(con: duckdb.DuckDBPyConnection, layout: Layout, files: Sequence[str], *
     con.execute(f"{into} {layout.rows()}", {"files": list(files)})
 
 
-def create_repeats(con: duckdb.DuckDBPyConnection) -> None:
-    con.execute("CREATE OR REPLACE TABLE repeat (ord BIGINT, ts BIGINT, id VARCHAR, differs BOOLEAN)")
+def create_shared(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute("CREATE OR REPLACE TABLE shared (ord BIGINT, ts BIGINT, id VARCHAR, repeats BOOLEAN)")
 
 
-def find_repeats(con: duckdb.DuckDBPyConnection, layout: Layout, *, after: int) -> list[int]:
+def find_shared(con: duckdb.DuckDBPyConnection, layout: Layout, *, after: int) -> None:
     """
-    List in `repeat` the events that share an id with an earlier one: by time, then in order of the input.
+    List in `shared` the events that share an id, some from *after* on; those `repeats` whose content came before.
 
-    Returns the rows that are new there; one before *after* has been displaced by an event that came later.
+    As the time is part of the content, what comes later never changes which of two events repeats the other.
     """
-    content = f"hash({', '.join(('ts', 'kind', 'arm', *layout.columns()))})"
     good = "event WHERE kind IS NOT NULL"
     fresh = f"AND hash(id) IN (SELECT hash(id) FROM {good} AND rowid >= {after})" if after else ""
     hashes = con.execute(f"SELECT hash(id) FROM {good} {fresh} GROUP BY ALL HAVING count(*) > 1").fetchall()
     if not hashes:
-        return []
-    rows = con.execute(
+        return
+    con.execute(
         f"""
-        INSERT INTO repeat
-        SELECT ord, ts, id, content <> original FROM (
-            SELECT rowid AS ord, ts, id, {content} AS content, first_value({content}) OVER same AS original,
-                row_number() OVER same AS place
-            FROM {good} AND hash(id) IN (SELECT unnest($hashes)) WINDOW same AS (PARTITION BY id ORDER BY ts, rowid))
-        WHERE place > 1 AND ord NOT IN (SELECT ord FROM repeat)
-        RETURNING ord""",
+        INSERT INTO shared
+        SELECT rowid, ts, id, row_number() OVER (PARTITION BY id, {layout.content()} ORDER BY rowid) > 1
+        FROM {good} AND hash(id) IN (SELECT unnest($hashes))
+        QUALIFY rowid NOT IN (SELECT ord FROM shared)""",
         {"hashes": [h for (h,) in hashes]},
-    ).fetchall()
-    return [ord_ for (ord_,) in rows]
+    )

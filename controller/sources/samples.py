@@ -55,13 +55,14 @@ def define(con: duckdb.DuckDBPyConnection, layout: Layout, queries: Sequence[Que
 
     con.execute(f"""
         CREATE OR REPLACE TEMP VIEW judged AS
-        SELECT CAST(q AS UTINYINT) AS q, CAST(role AS UTINYINT) AS role, event.rowid AS ord, ts, arm,
+        SELECT CAST(q AS UTINYINT) AS q, CAST(role AS UTINYINT) AS role, event.rowid AS ord, ts,
+            coalesce(event.arm, true) AS arm,
             CAST({by_reading(r.unit for r in readings)} AS UBIGINT) AS unit,
             CAST({by_reading(r.bad for r in readings)} AS BOOLEAN) AS bad,
             CAST({by_reading(r.worse for r in readings)} AS BOOLEAN) AS worse,
             CAST({by_reading(r.value for r in readings)} AS DOUBLE) AS value
         FROM event JOIN (VALUES {table}) reading (n, q, kind, role) ON event.kind = reading.kind
-        ANTI JOIN repeat ON repeat.ord = event.rowid
+        ANTI JOIN (FROM shared WHERE repeats) again ON again.ord = event.rowid
         WHERE ts >= {start} AND {by_reading(r.where for r in readings)}""")
     con.execute("CREATE OR REPLACE TABLE sample AS FROM judged")
     con.execute(f"CREATE OR REPLACE TABLE head AS {_heads(after=0)}")
@@ -104,7 +105,8 @@ def counted(queries: Sequence[Query]) -> str:
     The rows q, ord, due, arm, bad, worse, bucket of what counts by $now, in the buckets that end after $final.
 
     $since are microseconds, not later than the start of those buckets. An exposure counts when it is as old as its
-    query waits, and is bad unless an outcome followed in that time.
+    query waits and something has been heard since ($heard is the newest event): it is bad unless an outcome followed in
+    that time, and a source that fell silent says nothing of that.
     """
     delayed = f"q IN ({', '.join([str(n) for n, q in enumerate(queries) if q.within is not None]) or -1})"
     width = f"CAST({[q.resolution for q in queries]} AS BIGINT[])[q + 1]"
@@ -119,7 +121,7 @@ def counted(queries: Sequence[Query]) -> str:
             UNION ALL
             SELECT h.q, ord, due, arm, missed, missed FROM (
                 SELECT h.*, o.ts IS NULL OR o.ts > h.due AS missed
-                FROM (SELECT *, ts + {wait} AS due FROM head WHERE {delayed} AND due BETWEEN $since AND $now) h
+                FROM (SELECT *, ts + {wait} AS due FROM head WHERE {delayed} AND due BETWEEN $since AND $heard) h
                 ASOF LEFT JOIN (SELECT q, unit, ts FROM sample WHERE role = {OUTCOME} AND unit IS NOT NULL) o
                     ON h.q = o.q AND h.unit = o.unit AND h.ts <= o.ts) h))
         WHERE bucket > $final"""
@@ -127,10 +129,12 @@ def counted(queries: Sequence[Query]) -> str:
 
 def _readings(layout: Layout, n: int, q: Query) -> list[_Reading]:
     kind, where = layout.kind(q.event), _matches(layout, q.where)
+    has_arm = "true" if q.either_arm else "event.arm IS NOT NULL"
+    where = f"({where} AND {has_arm})"
     if q.within is not None:
         unit = layout.unit("user")
         return [
-            _Reading(n, layout.kind("exposure"), EXPOSED, unit=unit),
+            _Reading(n, layout.kind("exposure"), EXPOSED, has_arm, unit),
             _Reading(n, kind, OUTCOME, where, unit),
         ]
     role, unit, value = EACH, "NULL", "NULL"

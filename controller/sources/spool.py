@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,13 @@ class Poll:
     """
     What one poll saw: its events, newest first, and the instant from which it can have missed none.
 
-    `since` is None where the API showed all that it has.
+    `since` is None where the API showed all that it has. `paged` says that pages were followed back to there.
     """
 
     time: datetime
     events: Sequence[Any]
     since: datetime | None
+    paged: bool = False
 
 
 @dataclass
@@ -90,6 +92,20 @@ class Spool:
         """Whether each of *events* is in the spool as it is."""
         return all(hash(_line(event)) in self._lines for event in events)
 
+    def meets(self, events: Sequence[Any], now: datetime) -> bool:
+        """
+        Whether *events*, newest first, go back to what the last poll saw.
+
+        An event that is sent again says nothing, wherever it stands. So the oldest must be known (one of those at the
+        oldest's time, whose order may change), and what was the newest must be shown too.
+        """
+        timed = [(time, self._id_of(event)) for event in events if (time := self._time_of(event)) and time <= now]
+        if not timed or not self._manifest.spans:
+            return False
+        oldest = takewhile(lambda at: at[0] == timed[-1][0], reversed(timed))
+        newest = self._manifest.spans[-1].newest
+        return any(id_ in self._ids for _, id_ in oldest) and any(time == newest for time, _ in timed)
+
     def gaps(self, start: datetime, now: datetime) -> Gaps:
         """The spans of [start, now] in which events may be missing, in order."""
         gaps, at = [], start
@@ -107,7 +123,7 @@ class Spool:
         """Spool what is new in *poll*, and what it covers."""
         with self._locked():
             self.refresh()
-            overlaps = any(self._id_of(event) in self._ids for event in poll.events)
+            meets = self.meets(poll.events, poll.time)
             lines = [line for event in poll.events if hash(line := _line(event)) not in self._lines]
             if lines:
                 lines.reverse()  # oldest first, the order in which they happened
@@ -117,26 +133,34 @@ class Spool:
                 self._manifest.files[name] = len(text)  # ASCII
                 self._read.add(name)
                 self._remember(lines)
-            self._cover(poll, overlaps)
+            self._cover(poll, meets)
             self._write("manifest.json", self._dump_manifest())
 
-    def _cover(self, poll: Poll, overlaps: bool) -> None:
+    def _cover(self, poll: Poll, meets: bool) -> None:
         """
-        Join *poll* to the last span where they share an event; otherwise what lies between is a gap.
+        Join *poll* to the last span where it *meets* that; otherwise what lies between is a gap.
 
-        An API that shows all that it has shows what it showed before. If it does not, it has lost something.
+        An API that shows all that it has shows what it showed before. If it does not, it has lost something. And what
+        goes back past the newest event of a span shows that; if it does not, its oldest event was sent again.
         """
         spans, times = self._manifest.spans, [t for t in map(self._time_of, poll.events) if t and t <= poll.time]
         newest, begin = max(times, default=None), poll.since
         if begin is None:
             begin = poll.time if self._ids.difference(map(self._id_of, poll.events)) else _ALWAYS
-        if spans and (overlaps or begin == _ALWAYS):
+        elif any(begin < span.newest and span.newest not in times for span in spans):
+            begin = poll.time
+        if spans and (meets or begin == _ALWAYS):
             last = spans[-1]
-            last.begin, last.end = min(last.begin, begin), max(last.end, poll.time)
+            if poll.paged or begin == _ALWAYS:  # one page goes no further back than that of the poll before
+                last.begin = min(last.begin, begin)
+            last.end = max(last.end, poll.time)
             last.newest = max(last.newest, newest or last.newest)
             return
         if spans:
-            spans[-1].end = max(spans[-1].begin, spans[-1].newest)
+            last = spans[-1]
+            last.end = max(last.begin, last.newest)
+            if begin == last.newest:  # others of that instant may be cut off
+                begin = min((t for t in times if t > begin), default=poll.time)
         spans.append(_Span(begin, poll.time, newest or begin))
 
     def _id_of(self, event: Any) -> str:

@@ -73,6 +73,12 @@ BAD = {
     "no-condition-counts": ({}, {"status": 500}, 0),
     "quotes": ({"bad": {"o'k\"": ("it's",)}}, {"o'k\"": "it's"}, 1),
     "names-by-case": ({"bad": {"x": ("1",)}}, {"X": 1}, 0),
+    "case-of-the-policy": ({"bad": {"severity": ("Critical",)}}, {"severity": "critical"}, 1),
+    "case-of-the-event": ({"bad": {"severity": ("critical",)}}, {"severity": "CRITICAL"}, 1),
+    "case-of-the-good": ({"good": {"outcome": ("granted",)}}, {"outcome": "Granted"}, 0),
+    "case-of-other-letters": ({"bad": {"who": ("ÄRA",)}}, {"who": "Ära"}, 1),
+    "case-of-a-boolean": ({"bad": {"ok": ("False",)}}, {"ok": False}, 1),
+    "case-of-a-class": ({"bad": {"status": ("5XX",)}}, {"status": 503}, 1),
 }
 
 
@@ -86,9 +92,9 @@ def test_what_is_bad(event: Event, answer: Answer) -> None:
 
 
 def test_where_selects_the_events(event: Event, answer: Answer) -> None:
-    events = [event("call", 1, path="/a"), event("call", 2, path="/b"), event("call", 3)]
+    events = [event("call", 1, path="/a"), event("call", 2, path="/b"), event("call", 3), event("call", 4, path="/A")]
 
-    assert answer(events, Query("q", "call", {"path": ("/a", "/c")})).series["q"].pilot == (at(5, 1),)
+    assert answer(events, Query("q", "call", {"path": ("/a", "/c")})).series["q"].pilot == (at(5, 2),)
 
 
 NUMBERS = {
@@ -228,7 +234,7 @@ def test_an_event_without_its_unit_is_malformed(event: Event, answer: Answer) ->
 def test_a_delayed_unit_counts_when_it_is_old_enough(
     event: Event, answer: Answer, activated: float | None, pilot: tuple[Bucket, ...]
 ) -> None:
-    events = [event("exposure", 4, user="ann")]
+    events = [event("exposure", 4, user="ann"), event("heartbeat", 24)]
     if activated is not None:
         events.append(event("activation", activated, user="ann"))
 
@@ -245,9 +251,17 @@ def test_neither_success_nor_failure_counts_before_its_time(event: Event, answer
         event("exposure", 40.001, user="bob"),
         event("exposure", 41, user="cyd"),
         event("activation", 42, user="cyd"),
+        event("heartbeat", 60),
     ]
 
     assert answer(events, ACTIVATION).series["activation"].pilot == (at(65, 1, 1),)
+
+
+def test_silence_is_no_outcome(event: Event, answer: Answer) -> None:
+    """A source that stopped says of the last users neither that they did it nor that they did not."""
+    events = [event("exposure", 10, user="ann"), event("exposure", 20, user="bob"), event("other", 35, user="bob")]
+
+    assert answer(events, ACTIVATION).series["activation"].pilot == (at(35, 1, 1),)
 
 
 def test_only_the_first_exposure_since_the_start_counts_in_its_arm(event: Event, answer: Answer) -> None:
@@ -266,7 +280,7 @@ def test_only_the_first_exposure_since_the_start_counts_in_its_arm(event: Event,
 
 def test_another_event_counts_as_the_outcome_only_where_it_matches(event: Event, answer: Answer) -> None:
     query = Query("activation", "activation", {"kind": ("full",)}, within=timedelta(minutes=20))
-    events = [event("exposure", 1, user="ann"), event("activation", 2, user="ann", kind="half")]
+    events = [event("exposure", 1, user="ann"), event("activation", 2, user="ann", kind="half"), event("heartbeat", 30)]
 
     assert answer(events, query).series["activation"].pilot == (at(25, 1, 1),)
 
@@ -303,20 +317,97 @@ def test_only_the_window_is_counted(event: Event, answer: Answer) -> None:
     assert (recorded.future, recorded.malformed, recorded.last) == (2, 0, time(60))
 
 
-def test_of_records_with_one_id_the_earliest_counts(event: Event, answer: Answer) -> None:
+def test_of_records_with_one_id_and_the_same_content_one_counts(event: Event, answer: Answer) -> None:
     events = [
-        event("api_call", 9, id="x", status=500),
-        event("api_call", 2, id="x", status=200),
         event("api_call", 3, id="y", status=500),
-        event("api_call", 3, id="y", status=500),
+        event("api_call", 3, id="y", status="503", unread="more"),  # alike to the query
+        event("api_call", 3, id="y", status=500, ts="2026-03-01T01:03:00+01:00"),
+        event("api_call", 3, id="z", status=500),
+        event("api_call", 3, id="z", status=500),
     ]
 
     recorded = answer(events, ERRORS)
 
-    assert recorded.series["errors"].pilot == (at(5, 2, 1),)
-    assert recorded.series["errors"].last == time(3)
-    assert (recorded.duplicates, recorded.last) == (2, time(3))
-    assert recorded.notes == ("id x: records with different content; the first counts",)
+    assert recorded.series["errors"].pilot == (at(5, 2, 2),)
+    assert (recorded.duplicates, recorded.last, recorded.notes) == (3, time(3), ())
+
+
+def test_records_with_one_id_and_different_content_all_count(event: Event, answer: Answer) -> None:
+    """Else a repeated id could hide bad news."""
+    events = [
+        event("review", 2, id="d5", severity="none"),
+        event("review", 2, id="d5", severity="critical"),
+        event("review", 3, id="d6", severity="none"),
+        event("review", 9, id="d6", severity="none"),
+        event("review", 9, id="d6", severity="none", arm="control"),
+        event("review", 9, id="d6", severity="none"),
+        event("review", 4, id="d7", severity="none"),
+        event("review", 61, id="d7", severity="critical"),
+    ]
+
+    recorded = answer(events, Query("review", "review", bad={"severity": ("critical",)}))
+
+    series = recorded.series["review"]
+    assert (series.pilot, series.control) == ((at(5, 4, 1), at(10, 1)), (at(10, 1),))
+    assert (series.examples, recorded.duplicates, recorded.future) == (("d5",), 1, 1)
+    assert recorded.notes == (
+        "id d5: records with different content; both count",
+        "id d6: records with different content; all 3 count",
+    )
+
+
+ANY = Query("any", "review", bad={"severity": ("critical",)}, either_arm=True)
+REVIEWS = [("a", "pilot"), ("b", None), ("c", "Pilot"), ("d", "b"), ("e", 1), ("f", "control")]
+
+
+def reviews(event: Event) -> list[dict[str, Any]]:
+    """One in each arm, some in none, and one that lacks the attribute."""
+    events = [event("review", 1, id=i, arm=arm, severity="critical") for i, arm in REVIEWS]
+    lacking = event("review", 1, id="g", severity="critical")
+    del lacking["arm"]
+    return [*events, lacking]
+
+
+def test_where_the_arm_does_not_matter_an_event_without_one_is_the_pilots(event: Event, answer: Answer) -> None:
+    recorded = answer(reviews(event), ANY, ERRORS)
+
+    assert recorded.series["any"].pilot == (at(5, 6, 6),)
+    assert recorded.series["any"].control == (at(5, 1, 1),)
+    assert recorded.series["any"].examples == ("a", "b", "c")
+    assert (recorded.malformed, recorded.notes, recorded.last) == (0, (), time(1))
+
+
+def test_where_it_matters_to_one_query_of_two_the_event_is_malformed_to_that(
+    event: Event, answer: Answer, tmp_path: Path
+) -> None:
+    strict = Query("strict", "review", bad={"severity": ("critical",)})
+
+    recorded = answer(reviews(event), strict, ANY)
+
+    assert (recorded.series["strict"].pilot, recorded.series["strict"].control) == ((at(5, 1, 1),), (at(5, 1, 1),))
+    assert (recorded.series["any"].pilot, recorded.series["any"].control) == ((at(5, 6, 6),), (at(5, 1, 1),))
+    assert recorded.malformed == 5
+    assert recorded.notes[0] == f"{tmp_path}/events.jsonl, line 2: arm is null, neither pilot nor control"
+
+
+def test_an_exposure_without_an_arm_is_no_users_whose_arm_matters(event: Event, answer: Answer) -> None:
+    events = [event("exposure", 1, user="ann", arm=None), event("review", 2, user="ann", arm=None)]
+    events.append(event("heartbeat", 30))
+    waits = Query("waits", "review", within=timedelta(minutes=20), either_arm=True)
+
+    recorded = answer(events, ACTIVATION, waits)
+
+    assert recorded.series["activation"] == Series()
+    assert recorded.series["waits"].pilot == (at(25, 1),)
+    assert recorded.malformed == 1
+
+
+def test_without_an_arm_or_in_the_pilot_is_the_same_content_where_the_arm_does_not_matter(
+    event: Event, answer: Answer
+) -> None:
+    recorded = answer([event("review", 1), event("review", 1, arm=None)], ANY)
+
+    assert (recorded.series["any"].pilot, recorded.duplicates, recorded.notes) == ((at(5, 1),), 1, ())
 
 
 MALFORMED = {

@@ -153,6 +153,104 @@ def test_polls_that_share_no_event_leave_a_gap_between_them(product: Product, ap
     assert (count(second), second.gaps) == (8, ((minute(3), minute(5)),))
 
 
+@pytest.mark.parametrize(
+    ("again", "place"),
+    [
+        *(((3,), place) for place in (0, 1, 5, 8, 9)),
+        *(((8,), place) for place in (0, 5, 8)),
+        ((6, 7, 8), 0),
+        ((6, 7, 8), 6),
+    ],
+)
+@pytest.mark.parametrize("stamped", ["as-before", "anew"])
+def test_a_retry_of_an_old_event_hides_no_gap(
+    product: Product, api: Callable[..., EventsApi], again: tuple[int, ...], place: int, stamped: str
+) -> None:
+    """Ten are shown, of which none has been seen but old ones that their client has sent again."""
+    product.events = [call(n) for n in range(1, 9)]
+    source = api(limit=10)
+    read(source, 8.5)
+    product.events += [call(n) for n in range(10, 40)]
+    at = len(product.events) - place
+    product.events[at:at] = [
+        call(n) | ({} if stamped == "as-before" else {"ts": minute(39.1 + n / 100 - place).isoformat()}) for n in again
+    ]
+    polls = [read(source, 40), read(source, 40.5)]
+    for n in (41, 42, 43):
+        product.events.append(call(n))
+        polls.append(read(source, n + 0.5))
+
+    for recorded in polls:
+        ((begin, end),) = recorded.gaps
+        assert begin == minute(8) and minute(30) <= end <= minute(40)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_retry_of_an_old_event_makes_no_gap(product: Product, api: Callable[..., EventsApi], place: int) -> None:
+    product.events = [call(n) for n in range(1, 4)]
+    source = api()
+    read(source, 3.5)
+    product.events += [call(n) for n in (4, 5)]
+    product.events.insert(len(product.events) - place, call(1))
+
+    assert read(source, 10).gaps == ()
+
+
+@pytest.mark.parametrize(
+    ("seen", "shown", "gap"),
+    [
+        pytest.param("ab", "cdab", False, id="both"),
+        pytest.param("ab", "cdba", False, id="in-another-order"),
+        pytest.param("ab", "cdea", False, id="one-of-them"),
+        pytest.param("ab", "cdbx", False, id="a-new-one-below"),
+        pytest.param("ab", "cdex", True, id="only-new-ones"),
+    ],
+)
+def test_events_of_one_instant_may_be_shown_in_any_order(
+    product: Product, api: Callable[..., EventsApi], seen: str, shown: str, gap: bool
+) -> None:
+    """All are of minute 3 but c, d and e, which are later, and come newest first."""
+    times = {"c": 6, "d": 5, "e": 4}
+    source = api()
+    product.events = [call(3, id=i) for i in reversed(seen)]
+    read(source, 3.5)
+    product.events = [call(times.get(i, 3), id=i) for i in reversed(shown)]
+
+    assert read(source, 10).gaps == (((minute(3), minute(4)),) if gap else ())
+
+
+def test_an_event_that_comes_late_makes_no_gap(product: Product, api: Callable[..., EventsApi]) -> None:
+    product.events = [call(n) for n in range(1, 4)]
+    source = api()
+    read(source, 3.5)
+    product.events = [call(n) for n in (1, 2, 2.5, 3, 4, 5)]
+
+    assert read(source, 10).gaps == ()
+
+
+def test_a_page_of_retries_alone_covers_nothing(product: Product, api: Callable[..., EventsApi]) -> None:
+    product.events = [call(n) for n in range(1, 4)]
+    source = api()
+    read(source, 3.5)
+    product.events += [call(n) for n in (5, 6, 7, 1, 1.5, 2, 2.5)]
+
+    recorded = read(source, 10)
+
+    assert recorded.gaps == ((minute(3), minute(10)),)
+
+
+def test_a_product_that_keeps_few_events_may_lose_some_unseen(product: Product, api: Callable[..., EventsApi]) -> None:
+    """It never shows as many as the limit; a retry is among what it shows."""
+    product.events = [call(n) for n in range(1, 4)]
+    source = api(limit=10)
+    read(source, 3.5)
+    product.events = [call(n) for n in (2, 3, 4)]
+    kept = read(source, 5)
+    product.events = [call(n) for n in (8, 9, 2)]
+
+    assert (kept.gaps, read(source, 10).gaps) == ((), ((minute(4), minute(10)),))
+
+
 def test_gaps_are_clipped_to_the_window(product: Product, api: Callable[..., EventsApi]) -> None:
     product.events = [call(n) for n in range(1, 9)]
     source = api()
@@ -221,6 +319,18 @@ def test_pages_are_followed_to_what_is_known(product: Product, api: Callable[...
     assert (count(recorded), recorded.gaps, len(product.requests)) == (34, (), 2)
 
 
+def test_pages_are_followed_through_retries(product: Product, api: Callable[..., EventsApi]) -> None:
+    product.events, product.paging = [call(n) for n in range(1, 31)], "link"
+    source = api()
+    read(source, 40)
+    product.requests.clear()
+    product.events += [call(n) for n in (41, 42, 43, 44, 3, 4, 5, 6)]
+
+    recorded = read(source, 50)
+
+    assert (count(recorded), recorded.gaps, len(product.requests)) == (34, (), 3)
+
+
 def test_pages_mend_a_gap(product: Product, api: Callable[..., EventsApi]) -> None:
     product.events = [call(n) for n in range(1, 31)]
     assert read(api(), 40).gaps == ((T0, minute(27)),)
@@ -229,6 +339,25 @@ def test_pages_mend_a_gap(product: Product, api: Callable[..., EventsApi]) -> No
     recorded = read(api(), 50)
 
     assert (count(recorded), recorded.gaps) == (30, ())
+
+
+def test_pages_mend_a_gap_only_where_they_show_both_sides_of_it(
+    product: Product, api: Callable[..., EventsApi]
+) -> None:
+    """An event from before the window, sent again, at first ends the pages too early."""
+    product.events = [call(n) for n in range(-3, 2)]
+    source = api(limit=6)
+    read(source, 1.5)
+    product.events += [*(call(n) for n in range(2, 17)), call(-1), *(call(n) for n in (17, 18, 19, 20))]
+    first = read(source, 20.5)
+    product.paging = "cursor"
+    product.events.append(call(21))
+    second = read(source, 21.5)
+    product.events.append(call(22))
+    third = read(source, 22.5)
+
+    assert first.gaps == second.gaps == ((minute(1), minute(20)),)
+    assert (count(third), third.gaps) == (23, ())
 
 
 def test_an_event_from_the_future_is_not_counted_and_covers_nothing(
@@ -262,8 +391,8 @@ def test_a_changed_event_is_noted(product: Product, api: Callable[..., EventsApi
 
     recorded = read(source, 3)
 
-    assert (count(recorded), recorded.duplicates) == (1, 1)
-    assert recorded.notes == ("id c1: records with different content; the first counts",)
+    assert (count(recorded), len(recorded.series["calls"].control), recorded.duplicates) == (1, 1, 0)
+    assert recorded.notes == ("id c1: records with different content; both count",)
 
 
 def test_parallel_polls_leave_one_whole_spool(product: Product, api: Callable[..., EventsApi]) -> None:

@@ -206,15 +206,56 @@ def test_a_unit_that_is_seen_again_counts_by_the_earlier_event(
     assert len(recorded.notes) == (arm == "control")
 
 
-def test_an_earlier_copy_that_comes_later_takes_the_place_of_the_first(
-    tmp_path: Path, event: Event, window: Window
+@pytest.mark.parametrize(
+    ("minute", "status", "counted"),
+    [
+        pytest.param(30, 500, (1, 1, 1, 0), id="same"),
+        pytest.param(30, 200, (2, 1, 0, 1), id="other-content"),
+        pytest.param(20, 200, (2, 1, 0, 1), id="earlier"),
+        pytest.param(40, 500, (2, 2, 0, 1), id="later"),
+        pytest.param(-1, 200, (1, 1, 0, 0), id="before-the-window"),
+    ],
+)
+def test_an_id_that_comes_again_later_is_a_repeat_only_with_the_same_content(
+    tmp_path: Path, event: Event, window: Window, minute: float, status: int, counted: tuple[int, ...]
 ) -> None:
     path = tmp_path / "a.jsonl"
     source = JsonLines([str(path)])
-    write(path, event("call", 30, id="x", status=500))
+    write(path, event("call", 30, id="x", status=500), event("call", 50))
     source.read([CALLS], window)
-    write(path, event("call", 20, id="x", status=200), mode="a")
+    write(path, event("call", minute, id="x", status=status), mode="a")
 
     recorded = source.read([CALLS], window)
 
-    assert (recorded.series["calls"].pilot[0].bad, recorded.duplicates) == (0, 1)
+    assert recorded == JsonLines([str(path)]).read([CALLS], window)
+    bad = sum(bucket.bad for bucket in recorded.series["calls"].pilot)
+    assert (count(recorded) - 1, bad, recorded.duplicates, len(recorded.notes)) == counted
+
+
+def test_an_id_that_comes_again_and_again_is_counted_once(tmp_path: Path, event: Event, window: Window) -> None:
+    path = tmp_path / "a.jsonl"
+    source = JsonLines([str(path)])
+    write(path, event("call", 30, id="x", status=500))
+
+    for again in range(4):
+        recorded = source.read([CALLS], window)
+        assert (count(recorded), recorded.duplicates, recorded.notes) == (1, again, ())
+        write(path, event("call", 30, id="x", status=500), mode="a")
+
+
+def test_an_event_without_its_arm_is_malformed_to_some_queries_as_the_file_grows(
+    tmp_path: Path, event: Event, window: Window
+) -> None:
+    path = tmp_path / "a.jsonl"
+    queries = [CALLS, Query("any", "call", bad={"status": ("5xx",)}, either_arm=True, resolution=3600)]
+    source = JsonLines([str(path)])
+    write(path, event("call", 1, arm=None, status=500), event("call", 2))
+    source.read(queries, window)
+    write(path, event("call", 3, arm="b", status=500), event("call", 1, arm=None, status=500), mode="a")
+
+    recorded = source.read(queries, window)
+
+    assert recorded == JsonLines([str(path)]).read(queries, window)
+    assert [(b.n, b.bad) for s in recorded.series.values() for b in s.pilot] == [(1, 0), (3, 2)]
+    assert (recorded.malformed, recorded.duplicates) == (3, 1)
+    assert [source.read([q], window).malformed for q in queries] == [3, 0]
