@@ -97,11 +97,11 @@ def decide(facts: Facts) -> Decision:
     if (flip := _flip(facts)) is not None:
         changes, reason = flip
         return _decision(facts, Verdict.FLIP, percent, changes, [reason])
-    holds = [*_live(facts), *_people(facts), *_evidence(facts), *_bake(facts), *_proof(facts)]
+    holds = [*_live(facts), *_top(facts), *_people(facts), *_evidence(facts), *_bake(facts), *_proof(facts)]
     if holds:
         return _decision(facts, Verdict.HOLD, percent, {}, [hold.reason for hold in holds], holds[0].until)
     stage = facts.policy.next_stage(percent)
-    assert stage is not None  # _proof holds at the top
+    assert stage is not None  # _top holds there
     reasons = [kpi.reason for kpi in facts.evidence.kpis.values()] if percent else ["preflight passed"]
     return _decision(facts, Verdict.ADVANCE, stage.percent, {"percent": (percent, stage.percent)}, reasons)
 
@@ -216,6 +216,11 @@ def _live(facts: Facts) -> Iterator[Hold]:
         yield Hold(f"deployment {live.deployment.value}: {live.detail or live.task_definition}")
 
 
+def _top(facts: Facts) -> Iterator[Hold]:
+    if facts.policy.next_stage(facts.declared.rollout.percent) is None:
+        yield Hold("the rollout is complete: 100 %")
+
+
 def _people(facts: Facts) -> Iterator[Hold]:
     rollout, history, policy, now = facts.declared.rollout, facts.history, facts.policy, facts.now
     stage = policy.next_stage(rollout.percent)
@@ -298,9 +303,7 @@ def _bake(facts: Facts) -> Iterator[Hold]:
 
 def _proof(facts: Facts) -> Iterator[Hold]:
     percent = facts.declared.rollout.percent
-    if facts.policy.next_stage(percent) is None:
-        yield Hold("the rollout is complete: 100 %")
-    elif percent == 0:
+    if percent == 0:
         yield from _preflight(facts)
     else:
         for name, kpi in facts.evidence.kpis.items():

@@ -341,6 +341,18 @@ def test_pages_mend_a_gap(product: Product, api: Callable[..., EventsApi]) -> No
     assert (count(recorded), recorded.gaps) == (30, ())
 
 
+def test_pages_that_end_at_the_windows_start_mend_a_gap(product: Product, api: Callable[..., EventsApi]) -> None:
+    product.events = [call(n) for n in range(-9, 2)]
+    read(api(limit=20), 1.5)
+    product.events += [call(n) for n in range(2, 21)]
+    first = read(api(), 20.5)
+    product.paging = "cursor"
+
+    second = read(api(), 21)
+
+    assert (first.gaps, second.gaps, count(second)) == (((minute(1), minute(17)),), (), 21)
+
+
 def test_pages_mend_a_gap_only_where_they_show_both_sides_of_it(
     product: Product, api: Callable[..., EventsApi]
 ) -> None:
