@@ -24,14 +24,14 @@ rehearse: setup
 
 # Brings the Pulumi engine: on PATH, from the cache, or built with Go (four minutes, once a machine).
 test: lint
-	PILOT_PULUMI="$$(tools/pulumi-cli.sh)" $(BIN)/pytest -n 2 --dist loadgroup
+	PILOT_PULUMI="$$(tools/pulumi-cli.sh)" $(BIN)/pytest -n 2 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
-	$(BIN)/pyright infra
+	$(BIN)/pyright --pythonpath $(BIN)/python infra
 
 bench: setup
 	$(BIN)/python -m bench

@@ -154,6 +154,8 @@ class Play:
                 file = self.events / stack / f"{self.now:%Y%m%dT%H%M}.jsonl"
                 file.write_text("\n".join(lines) + "\n")
         self.now = self.aws.now = until
+        if until in acts:
+            self.stirred = until
 
     def _fault_on(self) -> bool:
         return self.scenario.after != timedelta.max and self.now >= LAUNCH + self.scenario.after

@@ -87,9 +87,9 @@ SCENARIOS = (
     ),
     Scenario(
         "api-errors",
-        "15 % of the pilot's API calls fail from three hours after the launch",
-        days=2,
-        after=timedelta(hours=3),
+        "15 % of the pilot's API calls fail from the second day's noon on",
+        days=3,
+        after=timedelta(hours=26),
         fault=replace(HEALTHY, server_error=0.15),
         end=End(0, 0, _moves(0, 10, 20, 0), says="preflight: rolled back"),
     ),

@@ -128,12 +128,12 @@ class Counter:
         return 1 << 62 if ahead is None else int(ahead)
 
     def _answer(self, window: Window, start: int, now: int) -> Recorded:
-        (last,) = self._one(
-            "SELECT max(ts) FROM event WHERE kind IS NOT NULL AND ts BETWEEN $start AND $now",
+        last, future = self._one(
+            """SELECT max(ts) FILTER (ts BETWEEN $start AND $now), count(*) FILTER (ts > $now)
+            FROM event WHERE kind IS NOT NULL""",
             {"start": start, "now": now},
         )
         self._count(now, heard=start if last is None else last)
-        (future,) = self._one("SELECT count(*) FROM event WHERE kind IS NOT NULL AND ts > $now", {"now": now})
         malformed, duplicates, noted = self._rejected(start, now)
         return Recorded(
             self._series(window, now),
