@@ -133,6 +133,8 @@ class Engine:
             if loop.is_running() or loop.is_closed():
                 continue
             loop.set_exception_handler(lambda _loop, _context: None)  # the SDK's stops the loop
+            loop.call_soon(loop.stop)
+            loop.run_forever()  # once round, for a stop that the SDK left behind would end the next run early
             tasks = asyncio.all_tasks(loop)
             for task in tasks:
                 task.cancel()
