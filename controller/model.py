@@ -211,7 +211,7 @@ class Recorded:
     Everything a source says of one window.
 
     `gaps` are the spans of the window in which events may be missing, as pairs of instants; a source that cannot
-    miss any has none. `malformed`, `duplicates` and `future` count records that no series contains; `notes` says
+    miss any has none. `malformed`, `duplicates` and `future` count records that a series lacks; `notes` says
     the first few of them in words. `last` is the newest usable event of any type.
     """
 
