@@ -5,6 +5,7 @@ import random
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -61,6 +62,11 @@ def events(count: int) -> Iterator[dict[str, Any]]:
         } | attributes(type_, draw)
 
 
+def write_events(path: Path, count: int) -> None:
+    """Write *count* events to *path*, one JSON object a line."""
+    with path.open("w", encoding="ascii") as file:
+        file.writelines(json.dumps(event) + "\n" for event in events(count))
+
+
 if __name__ == "__main__":
-    with open(sys.argv[2], "w", encoding="ascii") as file:
-        file.writelines(json.dumps(event) + "\n" for event in events(int(sys.argv[1])))
+    write_events(Path(sys.argv[2]), int(sys.argv[1]))

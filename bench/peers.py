@@ -7,6 +7,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import ville  # type: ignore[import-untyped]
+
 from controller import eprocess
 from controller.forges.git import Git
 
@@ -32,12 +34,10 @@ def our_e_value() -> float:
 
 
 def villes_e_value() -> float:
-    import ville
-
     test = ville.BernoulliTest(0.15)
     for n, bad in _COUNTS:
         test.update([1] * bad + [0] * (n - bad))
-    return float(test.e_value)
+    return float(test.e_values_[-1])
 
 
 def sync(folder: Path) -> tuple[Callable[[], object], Callable[[], object]]:
