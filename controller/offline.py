@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from controller import decide as rule
-from controller import evidence, observe, stackfile, triggers
+from controller import eprocess, evidence, observe, stackfile, triggers
 from controller.errors import ConfigError
 from controller.history import History
-from controller.model import Decision, Deployment, Live, Query, Window
+from controller.model import Decision, Deployment, Live, Recorded, Window
 from controller.policy import load
 from controller.sources.jsonlines import JsonLines
 
-_FIRST = Query("first", "exposure", where={"arm": ("pilot",)}, good={}, unit="event")
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def decide(
@@ -34,9 +34,12 @@ def decide(
     policy = load(policy_data, name=observe.POLICY_FILE).for_stack(stack)
     declared = stackfile.read(data, name=file)
     source = JsonLines(paths, fields=policy.source.fields, types=policy.source.types)
-    if since is None:
-        since = _first_exposure(source, now)
-    window = Window(min(since, now), min(since, now), now)
+    queries = (*evidence.queries(policy), *triggers.queries(policy))
+    start = min(since or _BEGINNING, now)
+    recorded = source.read(queries, Window(start, start, now))
+    if since is None:  # nothing of the pilot is older, so what was read is that of the later window too
+        start = _first_exposure(recorded, now)
+    window = Window(start, start, now)
     live = Live(
         percent=declared.rollout.percent,
         since=window.stage,
@@ -45,18 +48,16 @@ def decide(
         candidate_image=declared.service.candidate_image,
         flags=declared.rollout.flags,
     )
-    queries = (*evidence.queries(policy), *triggers.queries(policy))
     facts = observe.judge(
-        stack, policy, declared, live, History(()), window, source.read(queries, window),
+        stack, policy, declared, live, History(()), window, recorded,
         policy_sha256=hashlib.sha256(policy_data).hexdigest(),
     )  # fmt: skip
     return facts, rule.decide(facts)
 
 
-def _first_exposure(source: JsonLines, now: datetime) -> datetime:
-    beginning = datetime(1970, 1, 1, tzinfo=UTC)
-    pilot = source.read([_FIRST], Window(beginning, beginning, now)).series["first"].pilot
-    return datetime.fromtimestamp(pilot[0].end - _FIRST.resolution, UTC) if pilot else now
+def _first_exposure(recorded: Recorded, now: datetime) -> datetime:
+    pilot = recorded.series[evidence.EXPOSURE].pilot
+    return datetime.fromtimestamp(pilot[0].end - eprocess.GRID, UTC) if pilot else now
 
 
 def _read(path: Path) -> bytes:
