@@ -39,6 +39,7 @@ from controller.model import (
     Window,
 )
 from controller.policy import Kpi, Policy, Stage
+from controller.policy.schema import BelowControl
 from controller.policy.values import number
 
 EXPOSURE = "exposure"
@@ -49,7 +50,8 @@ NO_WARNING = 1.3  # odds ratio to the target at which a KPI without a warning is
 def queries(policy: Policy) -> tuple[Query, ...]:
     """What a source must count for `assess`: every KPI by its name, and the users of each arm."""
     users = Query(EXPOSURE, "exposure", good={}, unit="user", resolution=GRID)
-    return (*(kpi.query(name) for name, kpi in policy.kpis.items()), users)
+    compared = {trigger.kpi for trigger in policy.triggers.values() if isinstance(trigger, BelowControl)}
+    return (*(kpi.query(name, control=name in compared) for name, kpi in policy.kpis.items()), users)
 
 
 def assess(policy: Policy, *, percent: int, stage: Stage, recorded: Recorded, window: Window) -> Evidence:

@@ -130,6 +130,8 @@ class Query:
       and any event at all is as late as that, since silence is no outcome; it is bad unless an `event` followed its
       exposure in that time.
 
+    Without `control` only the pilot's buckets are wanted.
+
     An event that lacks an attribute of `needs` is bad: what says nothing is no good news.
     `either_arm`: the arm does not matter; an event without one counts in the pilot's series.
 
@@ -154,6 +156,7 @@ class Query:
     resolution: int = 300
     first: int = 0
     needs: tuple[str, ...] = ()
+    control: bool = True
     either_arm: bool = False
 
 

@@ -58,16 +58,16 @@ def assess(policy: Policy, *, recorded: Recorded, window: Window) -> Mapping[str
 def _query(policy: Policy, key: str, trigger: Trigger) -> Query | None:
     match trigger:
         case Sustained():
-            return trigger.rate.query(key, resolution=RESOLUTION)
+            return trigger.rate.query(key, resolution=RESOLUTION, control=False)
         case FirstUnits():
-            return trigger.rate.query(key, first=trigger.in_first)
+            return trigger.rate.query(key, first=trigger.in_first, control=False)
         case AnyEvent():
             return trigger.query(key)
         case KpiLevel(for_=timedelta()):
             kpi, level = policy.kpis[trigger.kpi], trigger.level.value
             if kpi.quantile:
-                return kpi.quantile.query(key, level, level, resolution=RESOLUTION)
-            return kpi.query(key, resolution=RESOLUTION)
+                return kpi.quantile.query(key, level, level, resolution=RESOLUTION, control=False)
+            return kpi.query(key, resolution=RESOLUTION, control=False)
     return None
 
 

@@ -1,9 +1,8 @@
-"""What a person or a program reads in a terminal: the decision as JSON, the status and the history."""
+"""What a person reads in a terminal: the verdict, the status and the history."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -11,7 +10,7 @@ from rich.text import Text
 
 from controller.decide import Facts
 from controller.history import History
-from controller.model import Decision, KpiEvidence, KpiStatus, Live, TriggerStatus, Verdict
+from controller.model import Decision, KpiStatus, Live, TriggerStatus, Verdict
 from controller.policy.values import number
 
 _MARK = {
@@ -26,38 +25,6 @@ _VERDICT = {
     Verdict.REVERT: "bold red",
     Verdict.FLIP: "magenta",
 }
-
-
-def decision_json(decision: Decision) -> dict[str, Any]:
-    """The decision as one JSON object (docs/guide.md); a number that JSON cannot hold becomes null."""
-    window = decision.window
-    return {
-        "stack": decision.stack,
-        "verdict": str(decision.verdict),
-        "from": decision.from_percent,
-        "to": decision.to_percent,
-        "changes": {path: list(pair) for path, pair in decision.changes.items()},
-        "reasons": list(decision.reasons),
-        "next_check": decision.next_check.isoformat(),
-        "window": {"start": window.start.isoformat(), "end": window.now.isoformat()},
-        "kpis": {name: _kpi_json(kpi) for name, kpi in decision.evidence.kpis.items()},
-        "triggers": {
-            name: {"status": str(result.status), "reason": result.reason} for name, result in decision.triggers.items()
-        },
-        "policy_sha256": decision.policy_sha256,
-        "evidence_sha256": decision.evidence_sha256,
-    }
-
-
-def _kpi_json(kpi: KpiEvidence) -> dict[str, Any]:
-    keys = (
-        *("status", "n", "bad", "estimate", "low", "high", "target", "warning"),
-        *("e_advance", "e_revert", "freshness_s", "complete", "reason"),
-    )
-    values = {key: getattr(kpi, key) for key in keys} | {"status": str(kpi.status)}
-    return {
-        key: None if isinstance(value, float) and abs(value) == float("inf") else value for key, value in values.items()
-    }
 
 
 def verdict_line(decision: Decision) -> Text:

@@ -159,10 +159,11 @@ class Counter:
             answer.forget_after(final)
         width = max((q.resolution for q in self._queries), default=0)
         span = {"now": now, "heard": heard, "final": final, "since": (final - width) * 1_000_000}
+        compared = [str(n) for n, q in enumerate(self._queries) if q.control] or ["-1"]
         counted = f"WITH counted AS ({samples.counted(self._queries)})"
         for q, arm, end, n, bad, worse in self._all(
             f"""{counted} SELECT q, arm, bucket, count(*), count(*) FILTER (bad), count(*) FILTER (worse)
-            FROM counted GROUP BY ALL ORDER BY ALL""",
+            FROM counted WHERE arm OR q IN ({", ".join(compared)}) GROUP BY ALL ORDER BY ALL""",
             span,
         ):
             self._answers[q].buckets[arm].append(Bucket(end, n, bad, worse))

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from controller.decide import Facts, decide
 from controller.messages import proposals, pull_request
+from controller.messages.data import decision_json
 from controller.messages.proposals import Proposal
-from controller.messages.screens import decision_json
 from controller.model import KpiStatus, Verdict
 from tests.facts import NOW, POLICY, ROOT, evidence, facts, kpi, triggers
 

@@ -518,3 +518,12 @@ def test_an_answer_is_given_anew_when_time_alone_changes_it(event: Event, tmp_pa
     for minute in (10, 15, 20, 22, 40, 49, 51, 60):
         window = Window(time(0), time(minute // 2), time(minute))
         assert kept.read(queries, window) == JsonLines([str(file)]).read(queries, window)
+
+
+def test_the_control_arm_is_counted_only_where_it_is_wanted(event: Event, answer: Answer) -> None:
+    events = [event("call", 1), event("call", 2, arm="control")]
+
+    recorded = answer(events, Query("pilot", "call", control=False), Query("both", "call"))
+
+    assert (recorded.series["pilot"].pilot, recorded.series["pilot"].control) == ((at(5, 1),), ())
+    assert recorded.series["both"].control == (at(5, 1),)
