@@ -9,6 +9,7 @@ compare-and-swap of all its refs.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
 import time
@@ -25,6 +26,8 @@ from controller.ports import FileCommit, RefUpdate
 
 _KINDS = ("heads", "rollout")
 _HISTORIES = 256
+_FRESH_NS = 100_000_000
+_Stamp = tuple[tuple[str, int, int], ...]
 
 
 class Git:
@@ -60,6 +63,7 @@ class Git:
         if directory is None:
             self._delete = weakref.finalize(self, shutil.rmtree, self._directory, ignore_errors=True)
         self._refs: dict[str, str] | None = None
+        self._stamp: _Stamp | None = None  # of the files that hold `_refs` on a remote on this machine
         self._merge_base = lru_cache(maxsize=_HISTORIES)(self._find_merge_base)
         self._history = lru_cache(maxsize=_HISTORIES)(self._read_history)
 
@@ -88,11 +92,16 @@ class Git:
         Bring the mirror up to date.
 
         A remote on this machine is first asked for its refs, at a quarter of the cost of a fetch
-        that finds nothing new.
+        that finds nothing new; and not even that while no file of theirs has changed.
         """
         if self._refs is None:
             self._refs = self._create_mirror()
+        stamp = _stamp(self._local) if self._local else None
+        if stamp is not None and stamp == self._stamp:
+            return
+        self._stamp = None
         if self._local and self._list(self._local, "refs/") == self._refs:
+            self._stamp = stamp
             return
         result = command.patiently(
             lambda: self._talk(
@@ -291,6 +300,27 @@ class Git:
             environment=command.networked(self.remote, credentials),
             timeout_s=self._timeout_s,
         )
+
+
+def _stamp(directory: Path) -> _Stamp | None:
+    """
+    What changes with any ref: git moves a new file into place for each, or for all packed ones.
+
+    None where that cannot be told: another format of refs, or a change so fresh that a further one could leave the
+    same times (as git itself does with its index, "racily clean").
+    """
+    if (directory / "reftable").exists():
+        return None
+    now, found = time.time_ns(), []
+    for folder, _, files in os.walk(directory / "refs"):
+        for path in (folder, *(os.path.join(folder, name) for name in files)):
+            with contextlib.suppress(FileNotFoundError):
+                found.append((path, (stat := os.stat(path)).st_mtime_ns, stat.st_ino))
+    with contextlib.suppress(FileNotFoundError):
+        stat = os.stat(directory / "packed-refs")
+        found.append(("packed-refs", stat.st_mtime_ns, stat.st_ino))
+    fresh = any(now - mtime < _FRESH_NS for _, mtime, _ in found)
+    return None if fresh else tuple(found)
 
 
 def _parse(listing: str, prefix: str) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -325,3 +326,21 @@ def test_bytes_survive(git: Git, data: bytes) -> None:
     oid = git.commit(git.sync(), {PROD: data}, "bytes")
 
     assert git.read(oid, PROD) == data
+
+
+def test_a_sync_that_finds_no_file_of_the_refs_changed_still_sees_the_next_change(remote: Remote, git: Git) -> None:
+    """Once settled, every way of changing a ref is seen: a new branch, a moved one, a deleted one, packed ones."""
+    tip = git.sync()
+    for command_, branches in (
+        (["branch", "a", tip], {"a"}),
+        (["branch", "b", tip], {"a", "b"}),
+        (["pack-refs", "--all"], {"a", "b"}),
+        (["branch", "-D", "a"], {"b"}),
+        (["update-ref", "refs/heads/deep/er/c", tip], {"b", "deep/er/c"}),
+    ):
+        time.sleep(0.15)
+        git.sync()
+        git.sync()
+        remote.git(*command_)
+        git.sync()
+        assert set(git.branches("")) - {"main"} == branches
