@@ -56,7 +56,8 @@ class Facts:
     `policy` is the stack's own. `behind` says why the stack that must go first does not allow an advance, None where it
     does. `vetoes` maps the percent of a proposed advance to who declined it. `last_event` is the newest event of any
     type; `gap_ended` is where the stage's evidence had to begin anew; `source_trouble` is why the source could not be
-    read; `notes` are its words on records that it refused, `malformed` of them beside `counted` units of the pilot.
+    read, `policy_trouble` what is wrong with the newest policy (an older one may be in use); `notes` are the source's
+    words on records that it refused, `malformed` of them beside `counted` units of the pilot.
     """
 
     stack: str
@@ -70,6 +71,7 @@ class Facts:
     triggers: Mapping[str, TriggerResult]
     last_event: datetime | None = None
     source_trouble: str | None = None
+    policy_trouble: str | None = None
     notes: tuple[str, ...] = ()
     gap_ended: datetime | None = None
     malformed: int = 0
@@ -224,6 +226,8 @@ def _top(facts: Facts) -> Iterator[Hold]:
 def _people(facts: Facts) -> Iterator[Hold]:
     rollout, history, policy, now = facts.declared.rollout, facts.history, facts.policy, facts.now
     stage = policy.next_stage(rollout.percent)
+    if facts.policy_trouble:
+        yield Hold(f"the policy is wrong, and only reverts are proposed: {facts.policy_trouble}")
     if rollout.hold:
         yield Hold(f"hold in Pulumi.{facts.stack}.yaml: {rollout.hold}")
     if rollout.intake is Intake.PAUSED:

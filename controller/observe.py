@@ -8,6 +8,7 @@ import re
 import sys
 from array import array
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
@@ -43,12 +44,18 @@ def stack_file(stack: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """The repository at one commit: the policy, and the stacks in the order in which they go."""
+    """
+    The repository at one commit: the policy, and the stacks in the order in which they go.
+
+    `trouble` is what is wrong with the newest policy; `policy` is then the last that could be read, so that a slip in a
+    file does not keep anything from being reverted.
+    """
 
     tip: str
     policy: Policy
     policy_sha256: str
     stacks: tuple[str, ...]
+    trouble: str | None = None
 
 
 def look(repository: Repository) -> Sight:
@@ -62,17 +69,30 @@ def look(repository: Repository) -> Sight:
     data = repository.read(tip, POLICY_FILE)
     if data is None:
         raise ConfigError(f"{POLICY_FILE} is missing at {tip[:8]}; write one (docs/guide.md) and commit it")
-    policy = _policy(data, name=POLICY_FILE)
+    trouble = None
+    try:
+        policy = _policy(data, name=POLICY_FILE)
+    except ConfigError as error:
+        policy, data = _last_readable(repository, tip, error)
+        trouble = str(error)
     names = sorted(m[1] for name in repository.files(tip) if (m := _STACK_FILE.match(name)))
     if not names:
         raise ConfigError(f"no Pulumi.<stack>.yaml at the root of {tip[:8]}; add one per environment")
     for name in policy.stacks:
-        if name not in names:
-            raise ConfigError(
+        if name not in names:  # a misspelt name would drop the gate between two stacks without a word
+            trouble = trouble or (
                 f"{POLICY_FILE}: stacks.{name}: there is no {stack_file(name)} at {tip[:8]}; "
                 f"stacks here: {', '.join(names)}"
             )
-    return Sight(tip, policy, hashlib.sha256(data).hexdigest(), _in_order(names, policy))
+    return Sight(tip, policy, hashlib.sha256(data).hexdigest(), _in_order(names, policy), trouble)
+
+
+def _last_readable(repository: Repository, tip: str, error: ConfigError) -> tuple[Policy, bytes]:
+    for commit in repository.history(tip, POLICY_FILE):
+        with suppress(ConfigError):
+            if commit.data is not None:
+                return _policy(commit.data, name=POLICY_FILE), commit.data
+    raise error
 
 
 def _in_order(names: Sequence[str], policy: Policy) -> tuple[str, ...]:
@@ -126,6 +146,7 @@ def observe(
     return replace(
         facts,
         source_trouble=trouble,
+        policy_trouble=sight.trouble,
         gap_ended=max((end for _, end in recorded.gaps), default=None),
         behind=decide.behind(declared, policy, ahead, (seen or {}).get(ahead)) if ahead else None,
         vetoes=_vetoes(facts, pull_requests),

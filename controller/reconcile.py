@@ -265,6 +265,8 @@ def _urgency(proposal: Proposal) -> float:
 def exit_code(outcomes: Sequence[Outcome]) -> int:
     """0 done, 2 a person must act, 75 try again later; a person's part outweighs the rest."""
     errors = [outcome.error for outcome in outcomes if outcome.error]
+    if any(outcome.facts is not None and outcome.facts.policy_trouble for outcome in outcomes):
+        return 2
     if any(not isinstance(error, TransientError) for error in errors):
         return 2
     return 75 if errors else 0

@@ -292,12 +292,35 @@ def test_staging_that_says_nothing_is_not_healthy(world: World) -> None:
     assert world.open("prod") == []
 
 
-def test_a_stack_in_the_policy_without_a_file_is_refused(world: World) -> None:
+def test_a_stack_in_the_policy_without_a_file_holds(at_20: World) -> None:
     """A misspelt name would drop the gate between the stacks without a word."""
-    world.edit("rollout.yaml", "  prod:\n    after", "  prodd:\n    after")
+    at_20.wait(days=5)
+    at_20.edit("rollout.yaml", "  prod:\n    after", "  prodd:\n    after")
 
-    with pytest.raises(ConfigError, match=r"stacks.prodd: there is no Pulumi.prodd.yaml"):
-        world.reconcile()
+    outcome = at_20.reconcile()["prod"]
+
+    assert outcome.decision is not None
+    assert "stacks.prodd: there is no Pulumi.prodd.yaml" in outcome.decision.reasons[0]
+    assert at_20.open("prod") == []
+
+
+def test_a_slip_in_the_policy_stops_no_revert(at_20: World) -> None:
+    """The last readable policy judges meanwhile: it holds every advance, says why, and still rolls back."""
+    at_20.wait(days=5)
+    at_20.edit("rollout.yaml", "above: 2%", "above: 2")
+
+    held = at_20.reconcile()
+
+    assert held["prod"].decision is not None
+    assert (
+        held["prod"].decision.reasons[0].startswith("the policy is wrong, and only reverts are proposed: rollout.yaml:")
+    )
+    assert at_20.open("prod") == []
+    assert loop.exit_code(list(held.values())) == 2
+
+    at_20.sources["prod"].bad = {"trigger:legal_defect": 1.0}
+    at_20.reconcile()
+    assert [pr.title for pr in at_20.open("prod")] == ["rollout(prod): 20% -> 0% (revert)"]
 
 
 def test_many_malformed_records_hold(at_20: World) -> None:
