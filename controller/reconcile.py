@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from controller import decide, observe, stackfile
-from controller.errors import ConfigError, PilotError, TransientError
+from controller.errors import ConfigError, TransientError
 from controller.messages import proposals, pull_request
 from controller.messages.proposals import Proposal
 from controller.model import Decision, Verdict
@@ -65,8 +65,6 @@ def reconcile(
             proposer = Proposer(reader.repository, forge, sight, facts, decision, prs, dry_run)
             actions, number = proposer.run()
             outcomes.append(Outcome(stack, decision, facts, tuple(actions), number))
-        except PilotError as error:
-            outcomes.append(Outcome(stack, error=error))
         except Exception as error:  # a bug met by one stack's data must not keep another from reverting
             outcomes.append(Outcome(stack, error=error))
     return outcomes
