@@ -206,7 +206,7 @@ def pr_show(number: int) -> int:
 @click.option("--by", default=lambda: os.environ.get("USER", "someone"), help="Who merges.")
 def pr_merge(number: int, by: str) -> int:
     """Merge a pull request as a person would."""
-    oid = _forge().merge(number, by=by, at=_now())
+    oid = _forge().merge_by_person(number, by=by, at=_now())
     _console().print(f"merged #{number} as {oid[:12]}; next: pulumi up in each stack that it changes")
     return 0
 

@@ -117,6 +117,9 @@ class PullRequest:
     A pull request of the forge, open or ended.
 
     `closed_by` and `closed_at` name who merged or closed it. `check` is the latest status `rollout/evidence` on `head`.
+    `approved`: a person approved it as it is. `armed`: the forge merges it by itself once its rules allow. `queued`: it
+    is in a merge queue or train, and nothing of it may be touched. `behind`: the base branch's rules ask for a branch
+    that is up to date, and it is not.
     """
 
     number: int
@@ -133,13 +136,23 @@ class PullRequest:
     merged_as: str | None = None
     check: tuple[CheckState, str] | None = None
     comments: tuple[str, ...] = ()
+    url: str = ""
+    draft: bool = False
+    approved: bool = False
+    armed: bool = False
+    queued: bool = False
+    behind: bool = False
 
 
 class Forge(Protocol):
     """Where pull requests live."""
 
     def pull_requests(self, prefix: str) -> Sequence[PullRequest]:
-        """All pull requests, in any state, whose branch starts with *prefix*, lowest number first."""
+        """
+        All pull requests, in any state, whose branch starts with *prefix*, lowest number first.
+
+        The listing is complete, or it raises: a pull request left out would be opened again.
+        """
         ...
 
     def open(self, *, branch: str, title: str, body: str) -> PullRequest:
@@ -154,4 +167,13 @@ class Forge(Protocol):
 
     def check(self, head: str, state: CheckState, description: str) -> None:
         """Report the status `rollout/evidence` on commit *head*."""
+        ...
+
+    def merge(self, pr: PullRequest) -> bool:
+        """
+        Merge *pr* at exactly its `head`, or arm the forge to do so once its rules allow; False where it cannot yet.
+
+        Raises:
+            ConfigError: the repository's settings or our permissions forbid it.
+        """
         ...

@@ -158,7 +158,7 @@ class World:
         )  # fmt: skip
 
     def merge(self, number: int) -> str:
-        return self.forge.merge(number, by="Ana", at=self.now)
+        return self.forge.merge_by_person(number, by="Ana", at=self.now)
 
     def edit(self, path: str, old: str, new: str, message: str = "edit", *, branch: str = "main") -> str:
         """What a person commits and pushes."""

@@ -58,7 +58,12 @@ def _decode(number: int, document: dict[str, Any]) -> PullRequest:
     check = document["check"]
     return PullRequest(
         number=number,
-        **{name: _text(document[name]) for name in _TEXTS},
+        title=_text(document["title"]),
+        body=_text(document["body"]),
+        branch=_text(document["branch"]),
+        head=_text(document["head"]),
+        base=_text(document["base"]),
+        author=_text(document["author"]),
         state=PrState(document["state"]),
         created=_time(document["created"]),
         closed_by=_text(document["closed_by"]) if document["closed_by"] is not None else None,

@@ -202,7 +202,7 @@ class Play:
             self.forge.close_by_person(pr.number, OPERATOR, self.now)
             self._tell(f"{OPERATOR} closes #{pr.number} unmerged")
             return
-        self.forge.merge(pr.number, by=ENGINEER, at=self.now)
+        self.forge.merge_by_person(pr.number, by=ENGINEER, at=self.now)
         self._tell(f"{ENGINEER} merges #{pr.number} {pr.title}")
         if self.scenario.person is Person.FORGETS and stack == "prod" and "20%" in pr.title:
             return

@@ -173,7 +173,7 @@ def test_the_same_story_has_the_same_objects_everywhere(
         story = Story(clone(remote.path))
         story.open_green()
         story.forge.comment(1, "hello")
-        story.forge.merge(1, by="Maria", at=LATER)
+        story.forge.merge_by_person(1, by="Maria", at=LATER)
         story.open("rollout/prod/revert", STACK_FILE + b"#")
         story.forge.close_by_person(2, "Tom", LATER)
         ends.append(remote.refs)
@@ -207,7 +207,7 @@ def test_the_log_of_its_ref_tells_a_pull_requests_story(story: Story, remote: Re
 
 def test_merge_squashes_onto_the_base_and_deletes_the_branch(story: Story, remote: Remote) -> None:
     opened = story.open_green()
-    oid = story.forge.merge(1, by="Maria <maria@example.com>", at=LATER)
+    oid = story.forge.merge_by_person(1, by="Maria <maria@example.com>", at=LATER)
 
     assert remote.refs.keys() == {"refs/heads/main", "refs/rollout/pulls/1"}
     assert remote.refs["refs/heads/main"] == oid == story.git.sync()
@@ -231,7 +231,7 @@ def test_merge_takes_what_a_person_added_to_the_branch(story: Story, remote: Rem
     head = story.open().head
     edited = remote.set(BRANCH, remote.commit({PROD: TEN, "notes": b"why"}, head, message="notes"))
     story.forge.check(edited, CheckState.SUCCESS, "fine")
-    oid = story.forge.merge(1, by="Maria", at=LATER)
+    oid = story.forge.merge_by_person(1, by="Maria", at=LATER)
 
     assert story.git.changed(story.tip, oid) == {
         PROD: (STACK_FILE, TEN),
@@ -243,7 +243,7 @@ def test_merge_takes_what_a_person_added_to_the_branch(story: Story, remote: Rem
 def test_merge_onto_a_base_that_moved_elsewhere_keeps_both(story: Story, remote: Remote) -> None:
     story.open_green()
     moved = remote.set("main", remote.commit({PROD: STACK_FILE, "other": b"1"}, story.tip))
-    oid = story.forge.merge(1, by="Maria", at=LATER)
+    oid = story.forge.merge_by_person(1, by="Maria", at=LATER)
 
     assert story.git.changed(moved, oid) == {PROD: (STACK_FILE, TEN)}
     assert sorted(story.git.files(oid)) == [PROD, "other"]
@@ -260,7 +260,7 @@ def test_merge_of_a_deletion_leaves_no_empty_folder(story: Story, remote: Remote
     story.tip = with_folder
     moved = story.push("moved", b"1", "other")
     remote.set("main", moved)
-    oid = story.forge.merge(1, by="Maria", at=LATER)
+    oid = story.forge.merge_by_person(1, by="Maria", at=LATER)
 
     assert remote.git("ls-tree", "--name-only", oid).split() == [PROD, "README.md", "other"]
 
@@ -271,7 +271,7 @@ def test_merge_onto_a_base_that_changed_the_same_file_waits(story: Story, remote
     refs = remote.refs
 
     with pytest.raises(TransientError, match=f"{PROD} has changed on main since; .*next pass"):
-        story.forge.merge(1, by="Maria", at=LATER)
+        story.forge.merge_by_person(1, by="Maria", at=LATER)
     assert remote.refs == refs
     assert story.only(1) == opened
 
@@ -293,20 +293,20 @@ def test_merge_wants_a_good_check(
     refs = remote.refs
 
     with pytest.raises(error, match=f"pull request 1: rollout/evidence {message}"):
-        story.forge.merge(1, by="Maria", at=LATER)
+        story.forge.merge_by_person(1, by="Maria", at=LATER)
     assert remote.refs == refs
 
 
 def test_what_has_ended_is_neither_merged_nor_closed_by_a_person(story: Story, remote: Remote) -> None:
     story.open_green()
-    story.forge.merge(1, by="Maria", at=LATER)
+    story.forge.merge_by_person(1, by="Maria", at=LATER)
     story.open("rollout/prod/second", b"2")
     story.forge.close_by_person(2, "Maria", LATER)
     refs = remote.refs
 
     for number, state in ((1, "merged"), (2, "closed")):
         for act in (
-            lambda n: story.forge.merge(n, by="Tom", at=LATER),
+            lambda n: story.forge.merge_by_person(n, by="Tom", at=LATER),
             lambda n: story.forge.close_by_person(n, "Tom", LATER),
         ):
             with pytest.raises(ConfigError, match=f"pull request {number} is {state}, not open"):
@@ -322,7 +322,7 @@ def test_a_protected_base_refuses_the_merge_whole(story: Story, remote: Remote) 
     refs = remote.refs
 
     with pytest.raises(ConfigError, match="hook declined"):
-        story.forge.merge(1, by="Maria", at=LATER)
+        story.forge.merge_by_person(1, by="Maria", at=LATER)
     assert remote.refs == refs
     assert story.only(1) == opened
 
@@ -342,7 +342,7 @@ def test_a_person_who_acts_on_an_old_view_changes_nothing(
 
     monkeypatch.setattr(Git, "push", bad_news_first)
     with pytest.raises(TransientError, match="something changed meanwhile"):
-        story.forge.merge(1, by="Maria", at=LATER)
+        story.forge.merge_by_person(1, by="Maria", at=LATER)
     assert remote.refs["refs/heads/main"] == story.tip
     assert story.only(1) == replace(opened, check=(CheckState.FAILURE, "breach"))
 
@@ -437,3 +437,21 @@ def test_two_processes_open_one_pull_request_for_each_branch(story: Story, remot
     pulls = story.forge.pull_requests("rollout/")
     assert {pull.branch: pull.number for pull in pulls} == answers[0] == answers[1]
     assert [pull.number for pull in pulls] == [1, 2, 3]
+
+
+def test_the_controller_merges_the_head_that_it_saw_and_no_other(story: Story, remote: Remote) -> None:
+    seen = story.open_green()
+    edited = remote.set(BRANCH, remote.commit({PROD: TEN, "notes": b"why"}, seen.head, message="notes"))
+    story.forge.check(edited, CheckState.SUCCESS, "fine")
+
+    assert not story.forge.merge(seen)
+    assert remote.refs["refs/heads/main"] == story.tip
+
+    assert story.forge.merge(story.only(1))
+    assert story.only(1).state is PrState.MERGED
+    assert not story.forge.merge(story.only(1))
+
+
+def test_the_controller_does_not_merge_before_the_check_is_there(story: Story, remote: Remote) -> None:
+    assert not story.forge.merge(story.open())
+    assert remote.refs["refs/heads/main"] == story.tip
