@@ -16,6 +16,8 @@ import click
 
 from controller.errors import ConfigError, PilotError, TransientError
 
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for some is a tenth of the time of a start
+
 if TYPE_CHECKING:
     from rich.console import Console
 

@@ -37,6 +37,14 @@ class Api:
     def __init__(self, clients: Clients, region: str | None) -> None:
         self._clients = clients
         self._region = region
+        self._kept: dict[tuple[str, ...], Any] = {}
+
+    def call_once(self, service: str, operation: str, **arguments: str) -> Any:
+        """Make a call whose answer never changes, such as what a revision of a task definition says; it is kept."""
+        key = (service, operation, *(text for pair in sorted(arguments.items()) for text in pair))
+        if key not in self._kept:
+            self._kept[key] = self.call(service, operation, **arguments)
+        return self._kept[key]
 
     def call(self, service: str, operation: str, **arguments: Any) -> Any:
         """Call the API by its own name of the operation, such as `DescribeServices`."""

@@ -8,6 +8,7 @@ last. Whatever AWS does not answer, or answers oddly, makes the state unreadable
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -61,11 +62,11 @@ class EcsLiveState:
     """Keeps the promise of `ports.LiveState` with ECS, load balancing and Systems Manager."""
 
     def __init__(self, clients: Clients) -> None:
-        self._clients = clients
+        self._api = functools.cache(lambda region: Api(clients, region))
 
     def read(self, service: Service, exposure: Exposure, region: str | None) -> Live | Unreadable:
         """Read the live state; trouble with AWS is an `Unreadable`, not an exception."""
-        api = Api(self._clients, region)
+        api = self._api(region)
         try:
             if exposure is Exposure.TRAFFIC:
                 return _traffic(api, service)
@@ -187,7 +188,7 @@ def _state(name: str, deployment: Mapping[str, Any]) -> Deployment:
 
 def _container(api: Api, task_definition: str, variable: str) -> _Container:
     """Return the one container that is told *variable*."""
-    answer = api.call("ecs", "DescribeTaskDefinition", taskDefinition=task_definition)
+    answer = api.call_once("ecs", "DescribeTaskDefinition", taskDefinition=task_definition)
     found = []
     for container in answer["taskDefinition"].get("containerDefinitions") or []:
         pairs = container.get("environment") or []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -23,11 +24,11 @@ from controller.rehearsal.play import DAY_BEFORE, Play, Story
 from controller.rehearsal.scenarios import SCENARIOS
 
 SHIPPED = Path(__file__).parents[2]
-WORKERS = 3  # one more than the cores of a small machine: an engine run leaves a core idle at times
 SIMULATED = (
     "Simulated: the clock, the users and their events, the people who merge, and AWS (a local stand-in). "
     "Real: the Git repository and its pull requests, the policy, the decision, the Pulumi program{engine}. "
-    "Passes are made every 15 minutes in the hour after anything happens, every 30 for three, then every 12 hours."
+    "Passes are made every 15 minutes after a fault or while a merge is awaited, every 30 for three hours after "
+    "anything happens, and else when the controller said that it would look again, every 12 hours at the least."
 )
 
 
@@ -79,7 +80,9 @@ def _play(
     longest_first = sorted(names, key=lambda name: -next(s.days for s in SCENARIOS if s.name == name))
     # Forked before the bar starts its thread: what is imported by now, two seconds' worth, is not imported again.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    with ProcessPoolExecutor(min(WORKERS, len(names)), mp_context=context) as pool:
+    cores = os.cpu_count() or 1
+    workers = cores + 1 if pulumi else cores  # an engine run leaves a core idle at times
+    with ProcessPoolExecutor(min(workers, len(names)), mp_context=context) as pool:
         jobs = [pool.submit(play, name, seed, folder / name, pulumi) for name in longest_first]
         with bar:
             task = bar.add_task("rehearsing", total=len(names))

@@ -17,6 +17,7 @@ from pathlib import Path
 from controller import observe, stackfile
 from controller import reconcile as loop
 from controller.aws.live import EcsLiveState
+from controller.decide import CHECK_AGAIN
 from controller.forges.git import Git
 from controller.forges.local import LocalForge
 from controller.model import Declared, Live, Unreadable, Verdict
@@ -31,11 +32,9 @@ LAUNCH = datetime(2026, 5, 5, 10, 0, tzinfo=UTC)  # a Tuesday
 DAY_BEFORE = LAUNCH - timedelta(days=1, hours=2)
 MORNING = LAUNCH - timedelta(hours=1)
 SESSIONS_A_DAY = {"staging": 3000, "prod": 1800}
-PACES = (  # of passes, by the time since anything happened; a production controller keeps a pace of 5 minutes
-    (timedelta(hours=1), timedelta(minutes=15)),
-    (timedelta(hours=3), timedelta(minutes=30)),
-    (timedelta.max, timedelta(hours=12)),
-)
+# Between passes: while a person or a fault is awaited or just came, while something happened of late, and at most.
+# A production controller keeps a pace of 5 minutes.
+CLOSE, RECENT, AT_MOST = timedelta(minutes=15), timedelta(minutes=30), timedelta(hours=12)
 THINKING = timedelta(minutes=10)  # from a pull request's opening to its merge; reverts are merged at once
 ENGINEER, OPERATOR = "Ana Engineer", "Omar Operator"
 
@@ -85,6 +84,7 @@ class Play:
     apps: dict[str, App] = field(default_factory=dict)
     stirred: datetime = field(init=False)
     acted: bool = False
+    thinking: bool = False  # somebody has a pull request open and will merge it in minutes
 
     def __post_init__(self) -> None:
         self.now = self.stirred = self.begin = DAY_BEFORE if self.scenario.staging else MORNING
@@ -96,7 +96,7 @@ class Play:
         while self.now < end:
             self._pass()
             self._people()
-            self._advance(next(pace for fresh, pace in PACES if self.now - self.stirred < fresh))
+            self._advance(self._next_look())
             self.tick(min(1.0, (self.now - self.begin) / (end - self.begin)))
         self._pass()
         story = self._story()
@@ -141,10 +141,19 @@ class Play:
         for stack in SESSIONS_A_DAY:
             self._up(stack)
 
-    def _advance(self, pace: timedelta) -> None:
+    def _next_look(self) -> datetime:
+        """When the next pass is made: soon after something happened, else when the controller said it would look."""
+        since_fault = self.now - self._fault_at
+        near = self.thinking or timedelta(0) <= since_fault < timedelta(hours=1)
+        pace = CLOSE if near else RECENT if self.now - self.stirred < timedelta(hours=3) else AT_MOST
+        waits = [outcome.decision.next_check - self.now for outcome in self.last.values() if outcome.decision]
+        timed = [wait for wait in waits if wait > CHECK_AGAIN]  # only time must pass
+        if timed and not near:
+            pace = min(*timed, AT_MOST)
+        return min([self.now + pace, *(at for at in (LAUNCH, self._fault_at) if at > self.now)])
+
+    def _advance(self, until: datetime) -> None:
         """Let time pass, with users using what is live."""
-        acts = (LAUNCH, LAUNCH + min(self.scenario.after, timedelta(days=365)))
-        until = min([self.now + pace, *(at for at in acts if at > self.now)])
         for stack, users in self.users.items():
             if stack == "staging" and self.apps[stack].percent == 100 and self.now > LAUNCH:
                 continue  # nobody tests staging any more
@@ -154,11 +163,15 @@ class Play:
                 file = self.events / stack / f"{self.now:%Y%m%dT%H%M}.jsonl"
                 file.write_text("\n".join(lines) + "\n")
         self.now = self.aws.now = until
-        if until in acts:
+        if until in (LAUNCH, self._fault_at):
             self.stirred = until
 
+    @property
+    def _fault_at(self) -> datetime:
+        return LAUNCH + min(self.scenario.after, timedelta(days=365))
+
     def _fault_on(self) -> bool:
-        return self.scenario.after != timedelta.max and self.now >= LAUNCH + self.scenario.after
+        return self.now >= self._fault_at
 
     # ------------------------------------------------------------ the controller
 
@@ -179,6 +192,7 @@ class Play:
     # ------------------------------------------------------------ the people
 
     def _people(self) -> None:
+        self.thinking = False
         for pr in self.forge.pull_requests("rollout/"):
             if pr.state is PrState.OPEN and pr.check and pr.check[0] is CheckState.SUCCESS:
                 self._engineer(pr)
@@ -197,6 +211,7 @@ class Play:
         urgent = not rest.startswith("advance")
         first = stack == "prod" and self.apps["prod"].percent == 0
         if not urgent and (self.now - pr.created < THINKING or (first and self.now < LAUNCH)):
+            self.thinking = self.now - pr.created < THINKING
             return
         if self.scenario.person is Person.CLOSES and pr.title.endswith("20% -> 50%"):
             self.forge.close_by_person(pr.number, OPERATOR, self.now)

@@ -62,6 +62,8 @@ class Counter:
         self._start = 0
         self._rows = 0  # of `event`
         self._malformed: list[tuple[int | None, str | None]] = []  # when, and what is wrong
+        self._shared = False  # whether any events share an id
+        self._threads = 0
         self._final = 0  # microseconds: what ended by then is in `_answers` and stays as it is
         self._answers: list[_Answer] = []
         self._said: tuple[int, int, Recorded] | None = None  # the stage of the last answer, until when it holds, and it
@@ -73,7 +75,7 @@ class Counter:
     def reset(self, queries: Sequence[Query]) -> None:
         """Forget every event, and make room for those that *queries* read."""
         self._layout = Layout.of(queries, self._names)
-        self._rows, self._malformed, self._sampled = 0, [], False
+        self._rows, self._malformed, self._shared, self._sampled = 0, [], False, False
         records.create_shared(self._con)
 
     def load(self, paths: Sequence[str], *, origin: tuple[str, int] | None = None) -> None:
@@ -83,21 +85,28 @@ class Counter:
         *origin* is the file that the only path holds the end of, and the number of bytes before it.
         """
         after, self._said = self._rows, None
-        large = sum(os.path.getsize(path) for path in paths) > LARGE
-        self._con.execute(f"SET threads = {os.cpu_count() if large else 1}")
+        self._use_threads(paths)
         records.load(self._con, self._layout, [glob.escape(path) for path in paths], after=after)
-        first, rows = self._one(f"SELECT min(ts), count(*) FROM event WHERE rowid >= {after}")
+        first, rows, bad = self._one(
+            f"""SELECT min(ts), count(*), list((rowid, ts) ORDER BY rowid) FILTER ({self._layout.malformed()})
+            FROM event WHERE rowid >= {after}"""
+        )
         self._rows += rows
-        bad = self._con.execute(
-            f"SELECT rowid, ts FROM event WHERE rowid >= {after} AND {self._layout.malformed()}"
-        ).fetchall()
+        bad = bad or []
         shown = [row - after for row, _ in bad[:DESCRIBED]]
         words = describe([origin] if origin else [(path, 0) for path in paths], shown, self._names)
         self._malformed += zip_longest((ts for _, ts in bad), words)
-        records.find_shared(self._con, self._layout, after=after)
+        self._shared |= records.find_shared(self._con, self._layout, after=after)
         if self._sampled:
             samples.append(self._con, after)
             self._final = self._final if first is None else min(self._final, first)
+
+    def _use_threads(self, paths: Sequence[str]) -> None:
+        large = sum(os.path.getsize(path) for path in paths) > LARGE
+        threads = (os.cpu_count() or 1) if large else 1
+        if threads != self._threads:
+            self._con.execute(f"SET threads = {threads}")
+            self._threads = threads
 
     def answer(
         self,
@@ -118,31 +127,36 @@ class Counter:
             self._sampled, self._said = True, None
         stage = _micros(window.stage)
         if self._said is None or self._said[0] != stage or not self._final <= now < self._said[1]:
-            self._said = (stage, self._next(now), self._answer(window, start, now))
+            recorded, until = self._answer(window, start, now)
+            self._said = (stage, until, recorded)
         said = self._said[2]
         return replace(said, gaps=gaps, notes=(*notes, *said.notes))
 
-    def _next(self, now: int) -> int:
-        """When, without another record, the answer changes: as the next event's time comes."""
-        (ahead,) = self._one("SELECT min(ts) FROM event WHERE ts > $now", {"now": now})
-        return 1 << 62 if ahead is None else int(ahead)
-
-    def _answer(self, window: Window, start: int, now: int) -> Recorded:
-        last, future = self._one(
-            """SELECT max(ts) FILTER (ts BETWEEN $start AND $now), count(*) FILTER (ts > $now)
-            FROM event WHERE kind IS NOT NULL""",
+    def _answer(self, window: Window, start: int, now: int) -> tuple[Recorded, int]:
+        """The answer, and when, without another record, it changes: as the next event's time comes."""
+        last, future, ahead = self._one(
+            """SELECT max(ts) FILTER (kind IS NOT NULL AND ts BETWEEN $start AND $now),
+                count(*) FILTER (kind IS NOT NULL AND ts > $now), min(ts) FILTER (ts > $now)
+            FROM event""",
             {"start": start, "now": now},
         )
         self._count(now, heard=start if last is None else last)
-        malformed, duplicates, noted = self._rejected(start, now)
-        return Recorded(
-            self._series(window, now),
+        seen = self._all(
+            f"""SELECT q, max(ts) FILTER (role <> {EXPOSED} AND (role = {EACH} OR unit IS NOT NULL)),
+                count(*) FILTER (role <> {EACH} AND unit IS NULL AND ts >= $start)
+            FROM sample WHERE ts <= $now GROUP BY q ORDER BY q""",
+            {"start": start, "now": now},
+        )
+        malformed, duplicates, noted = self._rejected(start, now, {q: count for q, _, count in seen if count})
+        recorded = Recorded(
+            self._series(window, now, {q: newest for q, newest, _ in seen}),
             malformed=malformed,
             duplicates=duplicates,
             future=future,
             notes=tuple(noted),
             last=_instant(last),
         )
+        return recorded, 1 << 62 if ahead is None else int(ahead)
 
     def _one(self, sql: str, parameters: Mapping[str, Any] | None = None) -> tuple[Any, ...]:
         row = self._con.execute(sql, parameters or {}).fetchone()
@@ -176,16 +190,17 @@ class Counter:
         if not wanted:
             return
         first = max(q.first for q in self._queries)
+        literal = ", ".join(str(n) for n, q in enumerate(self._queries) if q.first) or "-1"
         for q, bucket, bad, id_, place, bad_place in self._all(
             f"""{counted}, numbered AS (
-                SELECT *, row_number() OVER (PARTITION BY q ORDER BY due, ord) AS place,
+                SELECT *, if(q IN ({literal}), row_number() OVER (PARTITION BY q ORDER BY due, ord), NULL) AS place,
                     row_number() OVER (PARTITION BY q, bad ORDER BY due, ord) AS bad_place
-                FROM counted WHERE arm AND q IN ({", ".join(wanted)}))
+                FROM counted WHERE arm AND q IN ({", ".join(wanted)}) AND (bad OR q IN ({literal})))
             SELECT q, bucket, bad, id, place, bad_place FROM numbered JOIN event ON event.rowid = ord
-            WHERE place <= {first} OR bad AND bad_place <= {EXAMPLES} ORDER BY place""",
+            WHERE place <= {first} OR bad AND bad_place <= {EXAMPLES} ORDER BY place, bad_place""",
             span,
         ):
-            if place <= first:
+            if place is not None and place <= first:
                 self._answers[q].first.append((bucket, bad))
             if bad and bad_place <= EXAMPLES:
                 self._answers[q].examples.append((bucket, id_))
@@ -196,15 +211,8 @@ class Counter:
         unnamed = len(answer.examples) < EXAMPLES and any(bucket.bad for bucket in new)
         return unnamed or (bool(new) and len(answer.first) < self._queries[n].first)
 
-    def _series(self, window: Window, now: int) -> dict[str, Series]:
+    def _series(self, window: Window, now: int, newest: Mapping[int, int | None]) -> dict[str, Series]:
         estimates = self._estimates(window, now)
-        newest = dict(
-            self._all(
-                f"""SELECT q, max(ts) FROM sample
-                WHERE ts <= $now AND role <> {EXPOSED} AND (role = {EACH} OR unit IS NOT NULL) GROUP BY q""",
-                {"now": now},
-            )
-        )
         return {
             q.name: Series(
                 pilot=tuple(answer.buckets[True]),
@@ -234,23 +242,31 @@ class Counter:
         )
         return {n: value for (n, _), value in zip(asked, found, strict=True) if value is not None and value < math.inf}
 
-    def _rejected(self, start: int, now: int) -> tuple[int, int, list[str]]:
-        """The numbers of malformed and of repeated records in the window, and the first of each in words."""
+    def _rejected(self, start: int, now: int, unfit: Mapping[int, int]) -> tuple[int, int, list[str]]:
+        """
+        The numbers of malformed and of repeated records in the window, and the first of each in words.
+
+        *unfit* counts a query's samples without a unit.
+        """
         span = {"start": start, "now": now}
         inside = "ts BETWEEN $start AND $now"
         bad = [note for time, note in self._malformed if time is None or start <= time <= now]
         notes = [note for note in bad if note][:DESCRIBED]
         if len(bad) > len(notes):
             notes.append(f"{len(bad) - len(notes)} more malformed records")
-        unfit = f"FROM sample WHERE role <> {EACH} AND unit IS NULL AND {inside}"
         without_unit = 0
-        for n, count in self._all(f"SELECT q, count(*) {unfit} GROUP BY q ORDER BY q", span):
-            (without_unit,) = self._one(f"SELECT count(DISTINCT ord) {unfit}", span)
+        if unfit:
+            (without_unit,) = self._one(
+                f"SELECT count(DISTINCT ord) FROM sample WHERE role <> {EACH} AND unit IS NULL AND {inside}", span
+            )
+        for n, count in unfit.items():
             q = self._queries[n]
             unit = self._names.field("user" if q.within is not None else q.unit)
             notes.append(f"{q.name}: {count} without {unit}, not counted")
-        for n, count in self._all("SELECT q, count(DISTINCT unit) FROM mixed GROUP BY q ORDER BY q", {}):
+        for n, count in self._all("SELECT q, count(*) FROM head WHERE mixed GROUP BY q ORDER BY q", {}):
             notes.append(f"{self._queries[n].name}: {count} in both arms, counted in that of the first event")
+        if not self._shared:
+            return len(bad) + without_unit, 0, notes
         for id_, count in self._all(
             f"""SELECT id, count(*) FROM shared WHERE NOT repeats AND {inside}
             GROUP BY id HAVING count(*) > 1 ORDER BY min(ord) LIMIT {DESCRIBED}""",

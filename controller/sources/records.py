@@ -206,9 +206,11 @@ def create_shared(con: duckdb.DuckDBPyConnection) -> None:
     con.execute("CREATE OR REPLACE TABLE shared (ord BIGINT, ts BIGINT, id VARCHAR, repeats BOOLEAN)")
 
 
-def find_shared(con: duckdb.DuckDBPyConnection, layout: Layout, *, after: int) -> None:
+def find_shared(con: duckdb.DuckDBPyConnection, layout: Layout, *, after: int) -> bool:
     """
     List in `shared` the events that share an id, some from *after* on; those `repeats` whose content came before.
+
+    Returns whether there are any.
 
     As the time is part of the content, what comes later never changes which of two events repeats the other.
     """
@@ -216,7 +218,7 @@ def find_shared(con: duckdb.DuckDBPyConnection, layout: Layout, *, after: int) -
     fresh = f"AND hash(id) IN (SELECT hash(id) FROM {good} AND rowid >= {after})" if after else ""
     hashes = con.execute(f"SELECT hash(id) FROM {good} {fresh} GROUP BY ALL HAVING count(*) > 1").fetchall()
     if not hashes:
-        return
+        return False
     con.execute(
         f"""
         INSERT INTO shared
@@ -225,3 +227,4 @@ def find_shared(con: duckdb.DuckDBPyConnection, layout: Layout, *, after: int) -
         QUALIFY rowid NOT IN (SELECT ord FROM shared)""",
         {"hashes": [h for (h,) in hashes]},
     )
+    return True

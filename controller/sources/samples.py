@@ -40,7 +40,7 @@ def define(con: duckdb.DuckDBPyConnection, layout: Layout, queries: Sequence[Que
     Say how the events since *start*, in microseconds, are read, and judge those that are loaded.
 
     `sample`: `ord` is the event's row, `unit` NULL where the query cannot count it. `head`: the first sample of each
-    unit. `mixed`: the units in both arms.
+    unit, `mixed` where others of it are in the other arm.
     """
     readings = [r for n, q in enumerate(queries) for r in _readings(layout, n, q)]
     table = ", ".join(f"({n}, {r.q}, {r.kind}, {r.role})" for n, r in enumerate(readings))
@@ -66,23 +66,18 @@ def define(con: duckdb.DuckDBPyConnection, layout: Layout, queries: Sequence[Que
         WHERE ts >= {start} AND {by_reading(r.where for r in readings)}""")
     con.execute("CREATE OR REPLACE TABLE sample AS FROM judged")
     con.execute(f"CREATE OR REPLACE TABLE head AS {_heads(after=0)}")
-    con.execute("CREATE OR REPLACE TABLE mixed AS SELECT q, unit FROM head WHERE mixed")
 
 
 def append(con: duckdb.DuckDBPyConnection, after: int) -> None:
     """Add the samples of the rows of `event` from *after* on; of a unit known already, the earlier event stays."""
     con.execute(f"INSERT INTO sample FROM judged WHERE ord >= {after}")
-    con.execute(f"CREATE OR REPLACE TEMP TABLE fresh AS {_heads(after)}")
-    known = con.execute("""
-        SELECT h.rowid, f.rowid, f.ts < h.ts FROM head h JOIN fresh f ON h.q = f.q AND h.unit = f.unit""").fetchall()
-    con.execute("""
-        INSERT INTO mixed SELECT q, unit FROM fresh WHERE mixed
-        UNION ALL SELECT f.q, f.unit FROM head h JOIN fresh f ON h.q = f.q AND h.unit = f.unit AND h.arm <> f.arm""")
-    displaced = [row[0] for row in known if row[2]]
-    if displaced:
-        con.execute("DELETE FROM head WHERE rowid IN (SELECT unnest($rows))", {"rows": displaced})
-    late = [row[1] for row in known if not row[2]]
-    con.execute("INSERT INTO head FROM fresh WHERE NOT list_contains($rows, rowid)", {"rows": late})
+    con.execute(f"""
+        MERGE INTO head h USING ({_heads(after)}) f ON h.q = f.q AND h.unit = f.unit
+        WHEN MATCHED AND f.ts < h.ts THEN UPDATE SET
+            ts = f.ts, ord = f.ord, arm = f.arm, bad = f.bad, worse = f.worse,
+            mixed = h.mixed OR f.mixed OR h.arm <> f.arm
+        WHEN MATCHED AND NOT h.mixed AND (f.mixed OR h.arm <> f.arm) THEN UPDATE SET mixed = true
+        WHEN NOT MATCHED THEN INSERT""")
 
 
 def _heads(after: int) -> str:
@@ -119,11 +114,12 @@ def counted(queries: Sequence[Query]) -> str:
             UNION ALL
             SELECT q, ord, ts, arm, bad, worse FROM head WHERE NOT {delayed} AND ts BETWEEN $since AND $now
             UNION ALL
-            SELECT h.q, ord, due, arm, missed, missed FROM (
-                SELECT h.*, o.ts IS NULL OR o.ts > h.due AS missed
+            SELECT *, missed FROM (
+                SELECT h.q, min(h.ord), min(h.due), bool_or(h.arm), NOT bool_or(o.ts <= h.due) IS true AS missed
                 FROM (SELECT *, ts + {wait} AS due FROM head WHERE {delayed} AND due BETWEEN $since AND $heard) h
-                ASOF LEFT JOIN (SELECT q, unit, ts FROM sample WHERE role = {OUTCOME} AND unit IS NOT NULL) o
-                    ON h.q = o.q AND h.unit = o.unit AND h.ts <= o.ts) h))
+                LEFT JOIN (SELECT q, unit, ts FROM sample WHERE role = {OUTCOME} AND unit IS NOT NULL) o
+                    ON h.q = o.q AND h.unit = o.unit AND h.ts <= o.ts
+                GROUP BY h.q, h.unit)))
         WHERE bucket > $final"""
 
 

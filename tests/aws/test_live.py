@@ -121,6 +121,24 @@ def test_flag_reads_the_percent_of_the_running_task_definition(flag: Stack) -> N
     assert live.detail.endswith("completed.")
 
 
+def test_a_reader_that_lives_on_sees_the_next_revision_and_asks_for_each_once(flag: Stack) -> None:
+    asked: list[str] = []
+    client = flag.cloud.client("ecs")
+    client.meta.events.register("provide-client-params.ecs.DescribeTaskDefinition", lambda **_: asked.append("asked"))
+    reader = EcsLiveState(flag.cloud.client)
+
+    percents = []
+    for percent in (10, 10, 20, 20):
+        flag.up(percent)
+        flag.later(5)
+        asked.clear()
+        live = reader.read(SERVICE, Exposure.FLAG, "us-east-1")
+        assert isinstance(live, Live)
+        percents.append((live.percent, len(asked)))
+
+    assert percents == [(10, 1), (10, 0), (20, 1), (20, 0)]
+
+
 def test_flag_reads_what_still_serves_while_a_deployment_is_in_progress(flag: Stack) -> None:
     flag.up(10)
     flag.later(1, settle=False)
