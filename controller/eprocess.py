@@ -76,15 +76,26 @@ def closed(name: str, buckets: Iterable[Bucket], *, after: float, until: float) 
 
 
 def cells(buckets: Iterable[Bucket], *, start: float, worse: bool = False) -> list[Cell]:
-    """The buckets on the grid that begins before *start*, finer ones merged."""
+    """
+    The buckets, in order of time, on the grid that begins before *start*, finer ones merged.
+
+    Raises:
+        ValueError: they are not in order of time.
+    """
     first, counted = math.floor(start / GRID), 3 if worse else 2
-    found: dict[int, int] = {}
-    bad: dict[int, int] = {}
+    found: list[Cell] = []
+    at, n, bad = -(1 << 62), 0, 0  # before any
     for bucket in buckets:
-        at = -(-bucket[0] // GRID) - first
-        found[at] = found.get(at, 0) + bucket[1]
-        bad[at] = bad.get(at, 0) + bucket[counted]
-    return [Cell(at, found[at], bad[at]) for at in sorted(found)]
+        cell = -(-bucket[0] // GRID) - first
+        if cell == at:
+            n, bad = n + bucket[1], bad + bucket[counted]
+            continue
+        if cell < at:
+            raise ValueError(f"{bucket} comes after later ones; a source gives buckets in order of time")
+        found.append(Cell(at, n, bad))
+        at, n, bad = cell, bucket[1], bucket[counted]
+    found.append(Cell(at, n, bad))
+    return found[1:]
 
 
 def absent(silence: float, *, lag: float, per_second: float) -> float:

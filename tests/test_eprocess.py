@@ -87,6 +87,13 @@ def test_finer_buckets_are_merged_on_the_grid() -> None:
     assert [c.bad for c in eprocess.cells(buckets, start=1230, worse=True)] == [0, 0, 0]
 
 
+def test_buckets_out_of_order_are_refused_and_no_buckets_are_no_cells() -> None:
+    with pytest.raises(ValueError, match=r"end=300.* comes after later ones"):
+        eprocess.cells([Bucket(600, 2, 1, 0), Bucket(300, 2, 1, 0)], start=0)
+
+    assert eprocess.cells([], start=0) == []
+
+
 @pytest.mark.parametrize(
     ("silence", "per_second", "absent"),
     [(820, 0.01, 7.0), (120, 1.0, 0.0), (121, 1.0, 1.0), (1e6, 0, 0), (0, 1.0, 0)],

@@ -213,7 +213,7 @@ class Play:
         if not urgent and (self.now - pr.created < THINKING or (first and self.now < LAUNCH)):
             self.thinking = self.now - pr.created < THINKING
             return
-        if self.scenario.person is Person.CLOSES and pr.title.endswith("20% -> 50%"):
+        if self.scenario.person is Person.CLOSES and pr.title.endswith("10% -> 20%"):
             self.forge.close_by_person(pr.number, OPERATOR, self.now)
             self._tell(f"{OPERATOR} closes #{pr.number} unmerged")
             return

@@ -20,7 +20,7 @@ class Person(StrEnum):
 
     DILIGENT = "merges and applies"
     REVERTS = "reverts the advance to 20 %"
-    CLOSES = "closes the proposal of 50 %"
+    CLOSES = "closes the proposal of 20 %"
     FORGETS = "never runs pulumi up for 20 %"
 
 
@@ -96,7 +96,7 @@ SCENARIOS = (
     Scenario(
         "late-drop",
         "the mic grant falls from 92 % to 70 % in week 2, with the primer",
-        days=11,
+        days=10,
         after=timedelta(days=8),
         fault=replace(HEALTHY, granted=0.70),
         end=End(
@@ -125,10 +125,10 @@ SCENARIOS = (
     ),
     Scenario(
         "veto",
-        "a person closes the pull request that proposes 50 %",
-        days=6.5,
+        "a person closes the pull request that proposes 20 %",
+        days=2,
         person=Person.CLOSES,
-        end=End(20, 20, _moves(0, 10, 20), says="closed #"),
+        end=End(10, 10, _moves(0, 10), says="closed #"),
     ),
     Scenario(
         "not-applied",

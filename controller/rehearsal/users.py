@@ -7,7 +7,7 @@ that reads `PILOT_ROLLOUT_PCT` would do it, so a raised percent keeps those who 
 
 from __future__ import annotations
 
-import heapq
+import bisect
 import json
 import random
 import zlib
@@ -77,8 +77,11 @@ class Users:
             if at >= end:
                 break
             self._session(at, app)
-        while self._later and self._later[0][0] < end:
-            yield heapq.heappop(self._later)[2]
+        self._later.sort()
+        due = bisect.bisect_left(self._later, (end,))
+        for _, _, line in self._later[:due]:
+            yield line
+        del self._later[:due]
 
     def _session(self, at: datetime, app: App) -> None:
         returns = self._names > 20 and self._random.random() < self.returning
@@ -125,6 +128,6 @@ class Users:
 
     def _put(self, at: datetime, kind: str, members: str) -> None:
         self._serial += 1
-        stamp = at.isoformat(timespec="milliseconds").removesuffix("+00:00")
+        stamp = at.isoformat("T", "milliseconds")[:-6]  # without its +00:00
         line = f'{{"id":"e{self._serial}","ts":"{stamp}Z","type":"{kind}",{members}}}'
-        heapq.heappush(self._later, (at, self._serial, line))
+        self._later.append((at, self._serial, line))
