@@ -98,6 +98,7 @@ def _play(
 def play(name: str, seed: int, folder: Path, pulumi: Path | None) -> Story:
     """Play one scenario by name; in a process of its own, since moto keeps one account a process."""
     gc.freeze()
+    gc.enable()
     gc.set_threshold(100_000, 50, 50)  # the world of a scenario is large and lives to its end
     scenario = next(item for item in SCENARIOS if item.name == name)
     folder.mkdir(parents=True)

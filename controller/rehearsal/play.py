@@ -31,10 +31,10 @@ from controller.sources.jsonlines import JsonLines
 LAUNCH = datetime(2026, 5, 5, 10, 0, tzinfo=UTC)  # a Tuesday
 DAY_BEFORE = LAUNCH - timedelta(days=1, hours=2)
 MORNING = LAUNCH - timedelta(hours=1)
-SESSIONS_A_DAY = {"staging": 3000, "prod": 1800}
+SESSIONS_A_DAY = {"staging": 2000, "prod": 1800}
 # Between passes: while a person or a fault is awaited or just came, while something happened of late, and at most.
 # A production controller keeps a pace of 5 minutes.
-CLOSE, RECENT, AT_MOST = timedelta(minutes=15), timedelta(minutes=30), timedelta(hours=12)
+CLOSE, RECENT, AT_MOST = timedelta(minutes=15), timedelta(hours=1), timedelta(hours=12)
 THINKING = timedelta(minutes=10)  # from a pull request's opening to its merge; reverts are merged at once
 ENGINEER, OPERATOR = "Ana Engineer", "Omar Operator"
 

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from itertools import takewhile, zip_longest
+from itertools import zip_longest
 from typing import Any
 
 import duckdb
@@ -23,6 +23,7 @@ DESCRIBED = 5  # malformed records of a load, or of an answer, that are describe
 EXAMPLES = 3
 LARGE = 8 << 20  # bytes from which on DuckDB's threads pay; a few events they cost half as much time again
 Gaps = tuple[tuple[datetime, datetime], ...]
+_ROWS = 1 << 40  # more than anyone loads
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -174,42 +175,31 @@ class Counter:
         width = max((q.resolution for q in self._queries), default=0)
         span = {"now": now, "heard": heard, "final": final, "since": (final - width) * 1_000_000}
         compared = [str(n) for n, q in enumerate(self._queries) if q.control] or ["-1"]
-        counted = f"WITH counted AS ({samples.counted(self._queries)})"
-        for q, arm, end, n, bad, worse in self._all(
-            f"""{counted} SELECT q, arm, bucket, count(*), count(*) FILTER (bad), count(*) FILTER (worse)
-            FROM counted WHERE arm OR q IN ({", ".join(compared)}) GROUP BY ALL ORDER BY ALL""",
+        literal = [str(n) for n, q in enumerate(self._queries) if q.first] or ["-1"]
+        shown: dict[int, list[tuple[int, int]]] = {}  # bad units of the new buckets: bucket and row
+        for q, arm, end, n, bad, worse, earliest, units in self._all(
+            f"""SELECT q, arm, bucket, count(*), count(*) FILTER (bad), count(*) FILTER (worse),
+                min(CAST(due AS HUGEINT) * {_ROWS} + ord, {EXAMPLES}) FILTER (bad AND arm),
+                list(bad ORDER BY due, ord) FILTER (arm AND q IN ({", ".join(literal)}))
+            FROM ({samples.counted(self._queries)}) counted
+            WHERE arm OR q IN ({", ".join(compared)}) GROUP BY ALL ORDER BY ALL""",
             span,
         ):
-            self._answers[q].buckets[arm].append(Bucket(end, n, bad, worse))
-        self._name(counted, span)
+            answer = self._answers[q]
+            answer.buckets[arm].append(Bucket(end, n, bad, worse))
+            if arm and len(answer.first) < self._queries[q].first:
+                answer.first += [(end, is_bad) for is_bad in units]
+            if earliest and len(answer.examples) + len(shown.get(q, ())) < EXAMPLES:
+                shown.setdefault(q, []).extend((end, at % _ROWS) for at in earliest)
+        self._name(shown)
         self._final = heard
 
-    def _name(self, counted: str, span: Mapping[str, int]) -> None:
-        """Find first units and examples in the new buckets, where an answer has room for them."""
-        wanted = [str(n) for n in range(len(self._queries)) if self._lacks(n, span["final"])]
-        if not wanted:
-            return
-        first = max(q.first for q in self._queries)
-        literal = ", ".join(str(n) for n, q in enumerate(self._queries) if q.first) or "-1"
-        for q, bucket, bad, id_, place, bad_place in self._all(
-            f"""{counted}, numbered AS (
-                SELECT *, if(q IN ({literal}), row_number() OVER (PARTITION BY q ORDER BY due, ord), NULL) AS place,
-                    row_number() OVER (PARTITION BY q, bad ORDER BY due, ord) AS bad_place
-                FROM counted WHERE arm AND q IN ({", ".join(wanted)}) AND (bad OR q IN ({literal})))
-            SELECT q, bucket, bad, id, place, bad_place FROM numbered JOIN event ON event.rowid = ord
-            WHERE place <= {first} OR bad AND bad_place <= {EXAMPLES} ORDER BY place, bad_place""",
-            span,
-        ):
-            if place is not None and place <= first:
-                self._answers[q].first.append((bucket, bad))
-            if bad and bad_place <= EXAMPLES:
-                self._answers[q].examples.append((bucket, id_))
-
-    def _lacks(self, n: int, final: int) -> bool:
-        answer = self._answers[n]
-        new = list(takewhile(lambda bucket: bucket.end > final, reversed(answer.buckets[True])))
-        unnamed = len(answer.examples) < EXAMPLES and any(bucket.bad for bucket in new)
-        return unnamed or (bool(new) and len(answer.first) < self._queries[n].first)
+    def _name(self, shown: Mapping[int, Sequence[tuple[int, int]]]) -> None:
+        """Add the ids of the units *shown* to the answers' examples."""
+        rows = ", ".join(str(row) for units in shown.values() for _, row in units)
+        ids = dict(self._all(f"SELECT rowid, id FROM event WHERE rowid IN ({rows})", {})) if rows else {}
+        for q, units in shown.items():
+            self._answers[q].examples += [(bucket, ids[row]) for bucket, row in units]
 
     def _series(self, window: Window, now: int, newest: Mapping[int, int | None]) -> dict[str, Series]:
         estimates = self._estimates(window, now)

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from unittest.mock import patch
 
 import boto3
@@ -25,10 +25,12 @@ from botocore.config import Config
 from moto.core.botocore_stubber import BotocoreStubber
 from moto.moto_api._internal import mock_random
 from moto.moto_api._internal.models import moto_api_backend
-from moto.server import ThreadedMotoServer
 
 from controller.rehearsal.localcloud.calls import Aws
 from controller.rehearsal.localcloud.ecs_life import EcsLife
+
+if TYPE_CHECKING:
+    from moto.server import ThreadedMotoServer
 
 _DATED = (moto.ecs.models, moto.ssm.models, moto.cloudwatch.models)
 _CREDENTIALS = {"aws_access_key_id": "local", "aws_secret_access_key": "local"}
@@ -76,6 +78,8 @@ class LocalAws:
     def endpoint_url(self) -> str:
         """The address of all services, served from the first use on; any credentials do."""
         if self._server is None:
+            from moto.server import ThreadedMotoServer  # a web framework, which few need
+
             self._stack.enter_context(_quiet("werkzeug"))
             self._server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
             self._server.start()
