@@ -1,0 +1,167 @@
+"""
+One world a forge, all with the same controls, so that one suite of promises runs on every forge.
+
+A world is a real Git repository, the forge that the controller sees, and what people do there. A product adds a world
+by a function that yields one, in `WORLDS`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from controller.forges.git import Git
+from controller.forges.local import LocalForge
+from controller.ports import Forge, PullRequest, RefUpdate
+from tests.forges.conftest import STACK_FILE, Remote, _create
+
+PROD = "Pulumi.prod.yaml"
+BEGIN = datetime(2026, 3, 2, 10, tzinfo=UTC)
+BOT = "pilot[bot]"
+
+
+@dataclass
+class Clock:
+    """Time that passes only when someone sleeps."""
+
+    at: datetime = BEGIN
+    slept: list[float] = field(default_factory=list)
+
+    def now(self) -> datetime:
+        return self.at
+
+    def time(self) -> float:
+        return self.at.timestamp()
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.at += timedelta(seconds=seconds)
+
+
+class World(ABC):
+    """
+    A forge with one repository, branch `main`, that holds `Pulumi.prod.yaml`.
+
+    `can` names what the product has beyond the common: "draft", "approve", "queue", "arm", "fork", "reopen". `is_remote`
+    is whether requests are counted and can be lost.
+    """
+
+    can: frozenset[str] = frozenset()
+    is_remote = True
+
+    def __init__(self, remote: Remote) -> None:
+        self.remote = remote
+        self.clock = Clock()
+
+    @abstractmethod
+    def controller(self, cache: Path | None = None) -> tuple[Forge, Git]:
+        """A controller that has just been started, on its own clone; *cache* outlives it."""
+
+    # ------------------------------------------------------------ what people do
+
+    @abstractmethod
+    def merge(self, number: int, by: str) -> str:
+        """Merge by hand, delete the branch, and return the commit on `main`."""
+
+    @abstractmethod
+    def close(self, number: int, by: str) -> None: ...
+
+    @abstractmethod
+    def edit(self, number: int, body: str, by: str) -> None: ...
+
+    def push(self, branch: str, data: bytes, by: str = "ann") -> str:
+        """Push one more commit of the stack file to *branch*, or make it from `main`."""
+        tip = self.remote.refs.get(f"refs/heads/{branch}") or self.remote.refs["refs/heads/main"]
+        return self.remote.set(branch, self.remote.commit({PROD: data, "README.md": b"read me\n"}, tip, message=by))
+
+    def delete_branch(self, branch: str, by: str) -> None:
+        self.remote.git("update-ref", "-d", f"refs/heads/{branch}")
+
+    def reopen(self, number: int, by: str) -> None:
+        raise NotImplementedError
+
+    def approve(self, number: int, by: str) -> None:
+        raise NotImplementedError
+
+    def draft(self, number: int, by: str) -> None:
+        raise NotImplementedError
+
+    def queue(self, number: int, by: str) -> None:
+        raise NotImplementedError
+
+    def arm(self, number: int, by: str) -> None:
+        """Tell the forge to merge once its rules allow."""
+        raise NotImplementedError
+
+    def fork(self, branch: str, body: str, by: str) -> int:
+        """Open a pull request of a branch of the same name in a stranger's fork, and return its number."""
+        raise NotImplementedError
+
+    # ------------------------------------------------------------ what remote forges show and suffer
+
+    def requests(self) -> tuple[int, int, int]:
+        """Reads answered in full, reads answered "unchanged", and writes to the API since the last call."""
+        raise NotImplementedError
+
+    def lose(self, what: str, *, applied: bool) -> None:
+        """Close the connection on the next "open", "edit", "close", "comment", "check" or "merge", after or before."""
+        raise NotImplementedError
+
+    def complaints(self) -> list[str]:
+        """What was against the product's published description, of requests and of answers."""
+        return []
+
+
+class LocalWorld(World):
+    is_remote = False
+
+    def __init__(self, remote: Remote) -> None:
+        super().__init__(remote)
+        self.git = Git(remote.path)
+        self.forge = LocalForge(self.git, actor=BOT, now=self.clock.now)
+
+    def controller(self, cache: Path | None = None) -> tuple[Forge, Git]:
+        git = Git(self.remote.path)
+        return LocalForge(git, actor=BOT, now=self.clock.now), git
+
+    def merge(self, number: int, by: str) -> str:
+        return self.forge.merge_by_person(number, by=by, at=self.clock.now())
+
+    def close(self, number: int, by: str) -> None:
+        self.forge.close_by_person(number, by, self.clock.now())
+
+    def edit(self, number: int, body: str, by: str) -> None:
+        self.forge.edit(number, body=body)
+
+
+@contextmanager
+def local(folder: Path) -> Iterator[World]:
+    yield LocalWorld(repository(folder))
+
+
+def repository(folder: Path) -> Remote:
+    """The bare repository of a world."""
+    remote = _create(folder / "remote.git")
+    remote.set("main", remote.commit({PROD: STACK_FILE, "README.md": b"read me\n"}))
+    return remote
+
+
+WORLDS: dict[str, Callable[[Path], AbstractContextManager[World]]] = {"local": local}
+
+
+def propose(git: Git, branch: str, percent: int = 10) -> str:
+    """Push the branch of a proposal as the controller does, and return its head."""
+    tip = git.sync()
+    data = STACK_FILE.replace(b"percent: 0", b"percent: %d" % percent)
+    head = git.commit(tip, {PROD: data}, f"rollout(prod): 0% -> {percent}%")
+    assert git.push([RefUpdate(f"refs/heads/{branch}", None, head)])
+    return head
+
+
+def only(forge: Forge, number: int) -> PullRequest:
+    (found,) = (pr for pr in forge.pull_requests("") if pr.number == number)
+    return found
