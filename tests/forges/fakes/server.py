@@ -198,7 +198,7 @@ class Forge:
             def handle_any(self) -> None:
                 _serve(forge, self)
 
-            do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = handle_any
+            do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = handle_any  # noqa: N815
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -229,6 +229,7 @@ class Forge:
     def handle(self, request: Request) -> Answer | None:
         """The answer to a request to the API, or None to close the connection."""
         with self.lock:
+            self.moved("someone")  # what was done in the repository itself, past this server
             name = f"{request.method} {request.path}"
             fault = next((f for f in self.faults if f.times and re.search(f.on, name)), None)
             if fault:
