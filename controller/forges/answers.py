@@ -85,7 +85,8 @@ class Raw:
         GitHub answers a spent limit with 403, 429 or, to GraphQL, 200; GitLab and Gitea with 429.
         """
         if self.status == 200:
-            return self._remaining == "0" and b'"RATE_LIMITED"' in self.data
+            spent = self._remaining == "0" and b'"RATE_LIMITED"' in self.data
+            return spent or (b"secondary rate limit" in self.data and _has_only_errors(self.data))
         if self.status == 403:
             spent = "retry-after" in self.headers or self._remaining == "0"
             return spent or _LIMITED.search(said(self.data)) is not None
@@ -113,6 +114,12 @@ class Raw:
     @property
     def _remaining(self) -> str | None:
         return self.headers.get("x-ratelimit-remaining") or self.headers.get("ratelimit-remaining")
+
+
+def _has_only_errors(data: bytes) -> bool:
+    """Whether this is GraphQL's way to say no, and no text of a person about limits."""
+    body = json.loads(data)
+    return isinstance(body, dict) and bool(body.get("errors")) and not body.get("data")
 
 
 def said(data: bytes) -> str:

@@ -13,11 +13,17 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import ClassVar
 
+from controller.forges.cache import Cache
 from controller.forges.git import Git
+from controller.forges.github import GitHub
 from controller.forges.local import LocalForge
+from controller.forges.patience import Patience
 from controller.ports import Forge, PullRequest, RefUpdate
 from tests.forges.conftest import STACK_FILE, Remote, _create
+from tests.forges.fakes import github as fake_github
+from tests.forges.fakes import server as fake_server
 
 PROD = "Pulumi.prod.yaml"
 BEGIN = datetime(2026, 3, 2, 10, tzinfo=UTC)
@@ -138,6 +144,98 @@ class LocalWorld(World):
         self.forge.edit(number, body=body)
 
 
+class GitHubWorld(World):
+    can = frozenset({"draft", "approve", "queue", "arm", "fork"})
+    _PATHS: ClassVar = {
+        "open": r"POST /repos/acme/shop/pulls$",
+        "edit": r"PATCH /repos/acme/shop/pulls/\d+$",
+        "close": r"PATCH /repos/acme/shop/pulls/\d+$",
+        "comment": r"POST /repos/acme/shop/issues/\d+/comments$",
+        "check": r"POST /repos/acme/shop/statuses/",
+        "merge": r"PUT /repos/acme/shop/pulls/\d+/merge$",
+        "arm": r"POST /graphql/Arm$",
+        "list": r"GET /repos/acme/shop/pulls$",
+    }
+
+    def __init__(self, remote: Remote, server: fake_github.GitHub) -> None:
+        super().__init__(remote)
+        self.server = server
+        server.clock = self.clock.now
+        self.token = next(iter(server.tokens))
+
+    def controller(self, cache: Path | None = None) -> tuple[Forge, Git]:
+        forge = GitHub(
+            self.server.url,
+            "acme",
+            "shop",
+            token=lambda: self.token,
+            cache=Cache(cache),
+            patience=Patience(clock=self.clock.time, sleep=self.clock.sleep),
+        )
+        return forge, Git(self.server.remote, credentials=lambda: ("x-access-token", self.token))
+
+    def merge(self, number: int, by: str) -> str:
+        pull = self.server.pull(number)
+        self.server.moved(by)
+        oid = self.server.merge(pull, by, f"{pull.title} (#{number})")
+        self.server.delete_branch(pull.branch, by)
+        return oid
+
+    def close(self, number: int, by: str) -> None:
+        self.server.end(self.server.pull(number), by)
+
+    def edit(self, number: int, body: str, by: str) -> None:
+        pull = self.server.pull(number)
+        pull.body, pull.updated = body, self.clock.now()
+
+    def push(self, branch: str, data: bytes, by: str = "ann") -> str:
+        head = super().push(branch, data, by)
+        self.server.moved(by)
+        return head
+
+    def delete_branch(self, branch: str, by: str) -> None:
+        self.server.delete_branch(branch, by)
+
+    def approve(self, number: int, by: str) -> None:
+        pull = self.server.pull(number)
+        pull.reviews.append((by, "APPROVED", pull.head))
+        pull.updated = self.clock.now()
+        self.server.settle()
+
+    def draft(self, number: int, by: str) -> None:
+        pull = self.server.pull(number)
+        pull.draft, pull.updated = True, self.clock.now()
+
+    def queue(self, number: int, by: str) -> None:
+        pull = self.server.pull(number)
+        pull.queued, pull.updated = True, self.clock.now()
+
+    def arm(self, number: int, by: str) -> None:
+        pull = self.server.pull(number)
+        pull.armed_by, pull.updated = by, self.clock.now()
+
+    def fork(self, branch: str, body: str, by: str) -> int:
+        tip = self.remote.refs["refs/heads/main"]
+        return self.server.add(branch, tip, "from a fork", body, by, fork=True).number
+
+    def requests(self) -> tuple[int, int, int]:
+        return self.server.counted()
+
+    def lose(self, what: str, *, applied: bool) -> None:
+        self.server.faults.append(fake_server.Fault(self._PATHS[what], applied=applied))
+
+    def complaints(self) -> list[str]:
+        return self.server.complaints
+
+
+@contextmanager
+def github(folder: Path) -> Iterator[World]:
+    remote = repository(folder)
+    with fake_github.GitHub(remote.path) as server:
+        assert isinstance(server, fake_github.GitHub)
+        yield GitHubWorld(remote, server)
+
+
 @contextmanager
 def local(folder: Path) -> Iterator[World]:
     yield LocalWorld(repository(folder))
@@ -150,7 +248,7 @@ def repository(folder: Path) -> Remote:
     return remote
 
 
-WORLDS: dict[str, Callable[[Path], AbstractContextManager[World]]] = {"local": local}
+WORLDS: dict[str, Callable[[Path], AbstractContextManager[World]]] = {"local": local, "github": github}
 
 
 def propose(git: Git, branch: str, percent: int = 10) -> str:
