@@ -53,11 +53,12 @@ class World(ABC):
     A forge with one repository, branch `main`, that holds `Pulumi.prod.yaml`.
 
     `can` names what the product has beyond the common: "draft", "approve", "queue", "arm", "fork", "reopen". `is_remote`
-    is whether requests are counted and can be lost.
+    is whether requests are counted and can be lost, and `idle` what a pass without news costs, as `requests` tells it.
     """
 
     can: frozenset[str] = frozenset()
     is_remote = True
+    idle = (0, 1, 0)
 
     def __init__(self, remote: Remote) -> None:
         self.remote = remote
@@ -248,7 +249,24 @@ def repository(folder: Path) -> Remote:
     return remote
 
 
-WORLDS: dict[str, Callable[[Path], AbstractContextManager[World]]] = {"local": local, "github": github}
+def gitlab(folder: Path) -> AbstractContextManager[World]:
+    from tests.forges import served  # which needs what is above
+
+    return served.gitlab(folder)
+
+
+def gitea(folder: Path) -> AbstractContextManager[World]:
+    from tests.forges import served
+
+    return served.gitea(folder)
+
+
+WORLDS: dict[str, Callable[[Path], AbstractContextManager[World]]] = {
+    "local": local,
+    "github": github,
+    "gitlab": gitlab,
+    "gitea": gitea,
+}
 
 
 def propose(git: Git, branch: str, percent: int = 10) -> str:

@@ -172,6 +172,7 @@ class Gitea(Forge):
             ("GET", "/statuses/{}", self._statuses),
             ("POST", "/statuses/{}", self._status),
             ("GET", "/branch_protections", self._protections),
+            ("GET", "/branches/{*}", self._branch),
         ):
             parts = request.match(method, base + pattern)
             if parts is not None:
@@ -348,6 +349,11 @@ class Gitea(Forge):
         }
         self.statuses.append(status | {"sha": sha})
         return Answer(201, status)
+
+    def _branch(self, request: Request, name: str) -> Answer:
+        if self.head(name) is None:
+            raise Refused(404, self._error("not found"))
+        return Answer(200, {"name": name, "commit": {"id": self.head(name)}})
 
     def _protections(self, request: Request) -> Answer:
         if not self.is_admin:

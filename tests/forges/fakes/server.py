@@ -38,8 +38,12 @@ class Request:
     by: str
 
     def match(self, method: str, pattern: str) -> tuple[str, ...] | None:
-        """The decoded parts of the path that *pattern*, with `{}` for one segment, leaves open; None elsewhere."""
-        template = "".join("([^/]+)" if part == "{}" else re.escape(part) for part in re.split(r"(\{\})", pattern))
+        """
+        The decoded parts of the path that *pattern* leaves open, `{}` for one segment and `{*}` for several; None where
+        it is another path.
+        """
+        holes = {"{}": "([^/]+)", "{*}": "(.+)"}
+        template = "".join(holes.get(part) or re.escape(part) for part in re.split(r"(\{\*?\})", pattern))
         found = re.fullmatch(template, self.path) if method == self.method else None
         return tuple(unquote(part) for part in found.groups()) if found else None
 
@@ -194,6 +198,7 @@ class Forge:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            wbufsize = 1 << 16  # head and body in one packet; apart they wait for each other's receipt
 
             def handle_any(self) -> None:
                 _serve(forge, self)
