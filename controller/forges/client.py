@@ -174,7 +174,7 @@ class Client:
             )
             data = _read(response, what)
         except urllib3.exceptions.HTTPError as error:
-            reason = shown(str(error), headers)
+            reason = shown(": ".join(map(str, error.args)) or type(error).__name__, headers)
             if "CERTIFICATE_VERIFY_FAILED" in reason:
                 raise ConfigError(f"{what}: {reason}; make the server's authority known to the system") from None
             return Raw(trouble=f"no answer: {reason}", sent=not isinstance(error, _NOT_SENT))

@@ -21,6 +21,10 @@ from controller.forges.patience import Patience
 from controller.ports import CheckState, PrState, PullRequest
 
 CONTEXT = "rollout/evidence"
+WORKFLOW_ADVICE = (
+    "the token is a workflow's GITHUB_TOKEN: no workflow runs for pull requests that it opens, so they get no preview; "
+    "use a GitHub App or a fine-grained token, see docs/forges.md"
+)
 API_VERSION = "2022-11-28"  # the newest that every supported GitHub Enterprise Server knows
 _BODY = 65_536  # characters of a body or comment, above which GitHub answers 422
 _DESCRIPTION = 140  # characters of a status
@@ -253,7 +257,7 @@ def headers(token: str) -> dict[str, str]:
 
 def api(host: str) -> str:
     """The address of the API of the GitHub at *host*."""
-    if host == "github.com":
+    if host == "github.com" or host.endswith(".github.com"):  # ssh.github.com is for networks that block port 22
         return "https://api.github.com"
     return f"https://api.{host}" if host.endswith(".ghe.com") else f"https://{host}/api/v3"
 
