@@ -33,7 +33,7 @@ _FROM_STATUS = {"success": CheckState.SUCCESS, "failure": CheckState.FAILURE, "e
 # Refusals of a merge that no waiting lifts. Gitea answers 405 to everything that is not possible now, and says what it
 # is in words; a conflict is "Please try again later" too (https://github.com/go-gitea/gitea/issues/32111).
 _FORBIDDEN = re.compile(
-    r"user not allowed|allowed merge style|protected files|sign|not all verified|pushrejected", re.IGNORECASE
+    r"user not allowed|allowed merge style|protected files|\bsign|not all verified|pushrejected", re.IGNORECASE
 )
 
 _FIELDS = (
