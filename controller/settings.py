@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from controller.errors import ConfigError
 
 PREFIX = "PILOT_"
-ForgeKind = Literal["github", "gitlab", "gitea", "local"]
+ForgeKind = Literal["github", "gitlab", "gitea", "forgejo", "local"]
 # A line break in one, as `echo` leaves it in a file, would end a header.
 Secret = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[\x21-\x7e]+$")]
 _THE_APPS = tuple(PREFIX + name for name in ("ROLLOUT_PCT", "INTAKE", "COHORT", "VARIANT", "FLAG_"))
@@ -29,10 +29,12 @@ class Settings(BaseModel):
     of an events API that only has `limit`, nothing else. The app's own variables are passed over.
 
     `forge` is where pull requests live; it need not be named where the repository is a path or its host is well known.
-    `api` is the address of its API where that cannot be derived from the host, as `https://git.example.com/api/v3`.
+    `api` is the address of its API where that cannot be derived from the host, as `https://git.example.com/api/v3`, or
+    `https://example.com/gitlab/api/v4` where it is below a path.
     `token` gives access to it and, by https, to the repository. On GitHub an App goes before it: `app_id` (its number
     or its client id), `app_key` (the path of its private key) and, optionally, `app_installation`. `ci_token` is
-    `GITHUB_TOKEN` of the environment, used where there is nothing else.
+    `GITHUB_TOKEN` of the environment, used where there is nothing else. `webhook_secret` is what the forge signs
+    webhooks with.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,6 +50,7 @@ class Settings(BaseModel):
     app_installation: str | None = None
     app_key: Path | None = None
     ci_token: Secret | None = None
+    webhook_secret: Secret | None = None
     events_token: str | None = None
     aws_endpoint: str | None = None
     pulumi: str | None = None  # read by the rehearsal

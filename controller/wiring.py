@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
+from urllib.parse import urlsplit
 
 from controller.errors import ConfigError
 from controller.forges import command
@@ -74,7 +75,7 @@ def forge(settings: Settings, git: Git, now: Callable[[], datetime]) -> Forge:
         raise ConfigError(f"no token for {named}: set {wanted}; docs/forges.md says which permissions it needs")
     if named == "github":
         return _github(settings, token)
-    raise ConfigError(f"PILOT_FORGE={named} is not supported")
+    return _gitlab(settings, token) if named == "gitlab" else _gitea(settings, token)
 
 
 def kind(settings: Settings) -> ForgeKind:
@@ -95,13 +96,20 @@ def kind(settings: Settings) -> ForgeKind:
         if address.host == host or address.host.endswith(f".{host}"):
             return product
     raise ConfigError(
-        f"{command.redact(settings.remote())}: which forge is {address.host}? Set PILOT_FORGE to github, gitlab or "
-        "gitea; or to local, which keeps pull requests in the repository itself"
+        f"{command.redact(settings.remote())}: which forge is {address.host}? Set PILOT_FORGE to github, gitlab, "
+        "gitea or forgejo; or to local, which keeps pull requests in the repository itself"
     )
 
 
-_HOSTS: dict[str, ForgeKind] = {"github.com": "github", "ghe.com": "github", "gitlab.com": "gitlab"}
-_USERS = {"github": "x-access-token", "gitlab": "oauth2", "gitea": "pilot", "local": "pilot"}  # of git over https
+_HOSTS: dict[str, ForgeKind] = {
+    "github.com": "github",
+    "ghe.com": "github",
+    "gitlab.com": "gitlab",
+    "gitea.com": "gitea",
+    "codeberg.org": "forgejo",
+}
+# Of git over https; Gitea and Forgejo take any with a token.
+_USERS = {"github": "x-access-token", "gitlab": "oauth2", "gitea": "pilot", "forgejo": "pilot", "local": "pilot"}
 
 
 @cache  # so that git and the API have one token of an App between them
@@ -136,6 +144,50 @@ def _github(settings: Settings, token: Callable[[], str]) -> Forge:
         cache=Cache(settings.cache / "forges" / _key(settings.remote())),
         warning=github.WORKFLOW_ADVICE if workflows else None,
     )
+
+
+def _gitlab(settings: Settings, token: Callable[[], str]) -> Forge:
+    from controller.forges.gitlab import GitLab
+
+    url, address = _server(settings, "/api/v4")
+    if "/" not in address.path:
+        raise ConfigError(
+            f"repository {command.redact(settings.remote())}: expected HOST/group/name, found {address.path!r}"
+        )
+    return GitLab(
+        address.path,
+        token=token,
+        url=url,
+        base=settings.base,
+        cache=Cache(settings.cache / "forges" / _key(settings.remote())),
+    )
+
+
+def _gitea(settings: Settings, token: Callable[[], str]) -> Forge:
+    from controller.forges.gitea import Gitea
+
+    url, address = _server(settings, "/api/v1")
+    owner, name = address.owner_and_name(settings.remote())
+    return Gitea(
+        owner,
+        name,
+        token=token,
+        url=url,
+        base=settings.base,
+        cache=Cache(settings.cache / "forges" / _key(settings.remote())),
+    )
+
+
+def _server(settings: Settings, version: str) -> tuple[str, Address]:
+    """The address of the server, and the repository on it; both may be below a path that `PILOT_API` names."""
+    remote = settings.remote()
+    address = Address.of(remote)
+    assert address is not None
+    url = (settings.api or f"https://{address.host}").rstrip("/").removesuffix(version)
+    below = urlsplit(url).path.strip("/")
+    if below and remote.startswith("http"):
+        address = Address(address.host, address.path.removeprefix(f"{below}/"))
+    return url, address
 
 
 def _place(settings: Settings) -> tuple[Address, str, str]:

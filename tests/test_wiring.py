@@ -10,8 +10,10 @@ import pytest
 
 from controller import wiring
 from controller.errors import ConfigError
+from controller.forges.gitea import Gitea
 from controller.forges.github import GitHub
 from controller.forges.github_app import AppToken
+from controller.forges.gitlab import GitLab
 from controller.forges.local import LocalForge
 from controller.ports import Forge
 from controller.settings import Settings
@@ -121,4 +123,58 @@ def test_an_app_goes_before_a_token_and_git_shares_its_token() -> None:
 def test_what_is_missing_is_named(variables: Mapping[str, str], said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         forge(**{"repository": GITHUB, **variables})
+    assert said in str(caught.value)
+
+
+# ---------------------------------------------------------------- GitLab, Gitea and Forgejo
+
+
+@pytest.mark.parametrize(
+    ("repository", "variables", "base", "path"),
+    [
+        ("https://gitlab.com/acme/deep/shop.git", {}, "https://gitlab.com/api/v4", "projects/acme%2Fdeep%2Fshop"),
+        ("git@gitlab.com:acme/shop.git", {}, "https://gitlab.com/api/v4", "projects/acme%2Fshop"),
+        (
+            "https://example.com/gitlab/acme/shop.git",
+            {"PILOT_FORGE": "gitlab", "PILOT_API": "https://example.com/gitlab/api/v4"},
+            "https://example.com/gitlab/api/v4",
+            "projects/acme%2Fshop",
+        ),
+        (
+            "git@example.com:gitlab/shop.git",
+            {"PILOT_FORGE": "gitlab", "PILOT_API": "https://example.com/gitlab"},
+            "https://example.com/gitlab/api/v4",
+            "projects/gitlab%2Fshop",
+        ),
+        ("https://codeberg.org/acme/shop.git", {}, "https://codeberg.org/api/v1", "repos/acme/shop"),
+        (
+            "https://example.com:3000/git/acme/shop",
+            {"PILOT_FORGE": "gitea", "PILOT_API": "https://example.com:3000/git/api/v1/"},
+            "https://example.com:3000/git/api/v1",
+            "repos/acme/shop",
+        ),
+        ("ssh://git@example.com:2222/acme/shop", {"PILOT_FORGE": "forgejo"}, "https://example.com/api/v1", "repos/acme/shop"),
+    ],
+)  # fmt: skip
+def test_a_server_of_ones_own_may_be_below_a_path(
+    repository: str, variables: Mapping[str, str], base: str, path: str
+) -> None:
+    made = forge(repository, **{"PILOT_TOKEN": "x", **variables})
+
+    assert isinstance(made, GitLab | Gitea)
+    assert (made._client.base, made._here) == (base, path)
+
+
+@pytest.mark.parametrize(
+    ("repository", "variables", "said"),
+    [
+        ("https://gitlab.com/acme/shop", {}, "no token for gitlab: set PILOT_TOKEN; docs/forges.md says"),
+        ("https://gitlab.com/acme/shop", {"GITHUB_TOKEN": "ghs_y"}, "no token for gitlab"),
+        ("https://gitlab.com/shop", {"PILOT_TOKEN": "x"}, "expected HOST/group/name, found 'shop'"),
+        ("https://codeberg.org/a/b/c", {"PILOT_TOKEN": "x"}, "expected HOST/owner/name, found 'a/b/c'"),
+    ],
+)
+def test_what_is_missing_is_named_on_the_others_too(repository: str, variables: Mapping[str, str], said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        forge(repository, **variables)
     assert said in str(caught.value)

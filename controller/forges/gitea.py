@@ -61,7 +61,6 @@ class Gitea:
         patience: Patience | None = None,
     ) -> None:
         self._base = base
-        self._token = token
         self._here = f"repos/{quote(owner, safe='')}/{quote(name, safe='')}"
         self._client = Client(
             f"{url.rstrip('/')}/api/v1",
@@ -84,10 +83,6 @@ class Gitea:
         )
         self._seen: dict[str, int] = {}  # numbers by head
         self._page_size = 0
-
-    def credentials(self) -> tuple[str, str]:
-        """A user name, which may be any, and the password with which git reaches the same repository over https."""
-        return "oauth2", self._token()
 
     # ------------------------------------------------------------ reading
 

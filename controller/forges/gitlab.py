@@ -77,12 +77,11 @@ class GitLab:
         patience: Patience | None = None,
     ) -> None:
         self._base = base
-        self._token = token
         self._here = f"projects/{quote(project, safe='')}"
         self._client = Client(
             f"{url.rstrip('/')}/api/v4",
             forge="GitLab",
-            headers=lambda: {"private-token": self._checked_token()},
+            headers=lambda: {"private-token": _checked(token())},
             permission=_permission,
             cache=cache,
             patience=patience,
@@ -97,10 +96,6 @@ class GitLab:
         )
         self._details = Details(self._client.cache, f"{self._here} on {url}", clock=self._client.patience.clock)
         self._seen: dict[str, PullRequest] = {}  # by head
-
-    def credentials(self) -> tuple[str, str]:
-        """The user name and password with which git reaches the same project over https."""
-        return "oauth2", self._checked_token()
 
     # ------------------------------------------------------------ reading
 
@@ -297,14 +292,14 @@ class GitLab:
         now = self._client.get(f"{self._here}/merge_requests/{pr.number}").body
         return bool(now["sha"] == pr.head and (now["state"] == "merged" or now["merge_when_pipeline_succeeds"]))
 
-    def _checked_token(self) -> str:
-        token = self._token()
-        if token.startswith("glcbt-"):
-            raise ConfigError(
-                "GitLab: this is a CI job token (CI_JOB_TOKEN), and those cannot open merge requests; "
-                "make a project access token with the scope api and the Developer role"
-            )
-        return token
+
+def _checked(token: str) -> str:
+    if token.startswith("glcbt-"):
+        raise ConfigError(
+            "GitLab: this is a CI job token (CI_JOB_TOKEN), and those cannot open merge requests; "
+            "make a project access token with the scope api and the Developer role"
+        )
+    return token
 
 
 def _pull_request(item: Mapping[str, Any]) -> PullRequest:

@@ -80,7 +80,7 @@ class GitLabWorld(Served):
             cache=Cache(cache),
             patience=self.patience(),
         )
-        return forge, Git(self.server.remote, credentials=forge.credentials)
+        return forge, Git(self.server.remote, credentials=lambda: ("pilot", TOKEN))
 
     def merge(self, number: int, by: str) -> str:
         return self.server.merge(number, by)
@@ -138,7 +138,7 @@ class GiteaWorld(Served):
             cache=Cache(cache),
             patience=self.patience(),
         )
-        return forge, Git(self.server.remote, credentials=forge.credentials)
+        return forge, Git(self.server.remote, credentials=lambda: ("pilot", TOKEN))
 
     def merge(self, number: int, by: str) -> str:
         return self.server.merge(number, by)

@@ -372,7 +372,3 @@ def test_a_rate_limit_of_a_proxy_is_waited_for(world: GiteaWorld, forge: Gitea, 
 
     assert len(forge.pull_requests("rollout/")) == 1
     assert world.clock.slept == [42.0]
-
-
-def test_the_same_token_serves_git(forge: Gitea) -> None:
-    assert forge.credentials() == ("oauth2", served.TOKEN)

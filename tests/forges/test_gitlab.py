@@ -205,8 +205,6 @@ def test_a_ci_job_token_is_refused_before_anything_is_sent(world: GitLabWorld) -
 
     with pytest.raises(ConfigError, match=r"CI job token.*project access token"):
         forge.pull_requests("rollout/")
-    with pytest.raises(ConfigError, match="CI job token"):
-        forge.credentials()
     assert world.server.log == []
 
 
@@ -357,11 +355,6 @@ def test_a_rate_limit_is_waited_for(world: GitLabWorld, forge: GitLab, pull: Pul
 
     assert len(forge.pull_requests("rollout/")) == 1
     assert world.clock.slept == [42.0]
-
-
-def test_the_same_token_serves_git(world: GitLabWorld, forge: GitLab) -> None:
-    assert forge.credentials() == ("oauth2", served.TOKEN)
-    assert world.server.tokens == {served.TOKEN: BOT}
 
 
 class _Query:
