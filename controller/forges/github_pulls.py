@@ -21,6 +21,8 @@ from controller.forges.client import Client
 from controller.ports import CheckState, PrState, PullRequest
 
 FRESH_S = 600.0
+# GitHub's times are whole seconds: what was read so soon after a change may lack another change of the same second.
+_RACY_S = 10.0
 _MARGIN_S = 600.0  # by how much one server of theirs may lag behind another
 _TRIES = 5
 _OPEN_AT_ONCE = 20
@@ -109,8 +111,11 @@ class Pulls:
         """Those whose branch starts with *prefix*, as they are now, lowest number first."""
         root = prefix.partition("/")[0] + "/" if "/" in prefix else prefix
         if self._known is None or not root.startswith(self._root):
+            before = self._known or Known()
             self._root = root
             self._known = self._load()
+            for row in before.rows.values():  # the list may not show yet what we wrote
+                self._learn(self._known, row)
         if self._refresh(self._known) | self._complete(self._known):
             self.save()
         found = (row.current() for row in self._known.rows.values())
@@ -222,7 +227,8 @@ class Pulls:
         found = row.details
         if found is None or found.updated != row.updated or found.head != row.pull.head:
             return True
-        return row.pull.state is PrState.OPEN and not 0 <= self._client.patience.clock() - found.read < FRESH_S
+        age_s, soon_s = self._client.patience.clock() - found.read, found.read - row.updated.timestamp()
+        return row.pull.state is PrState.OPEN and (soon_s < _RACY_S or not 0 <= age_s < FRESH_S)
 
     def _read(self, known: Known, rows: Sequence[Row], is_open: bool) -> None:
         variables = {"ids": [row.node for row in rows], "context": self._context, "open": is_open}
