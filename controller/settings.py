@@ -50,7 +50,7 @@ class Settings(BaseModel):
     app_installation: str | None = None
     app_key: Path | None = None
     ci_token: Secret | None = None
-    webhook_secret: Secret | None = None
+    webhook_secret: Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[\x20-\x7e]+$")] | None = None
     events_token: str | None = None
     aws_endpoint: str | None = None
     pulumi: str | None = None  # read by the rehearsal

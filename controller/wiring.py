@@ -24,10 +24,11 @@ from controller.sources.jsonlines import JsonLines
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """All that a pass needs."""
+    """All that a pass needs; `close` ends the processes that it started."""
 
     reader: Reader
     forge: Forge
+    close: Callable[[], None]
 
 
 def world(settings: Settings, now: Callable[[], datetime]) -> World:
@@ -44,6 +45,7 @@ def world(settings: Settings, now: Callable[[], datetime]) -> World:
     return World(
         Reader(git, live, lambda stack, policy: source(settings, stack, policy)),
         forge(settings, git, now),
+        git.close,
     )
 
 
