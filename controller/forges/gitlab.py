@@ -275,16 +275,17 @@ class GitLab:
             raise ConfigError(f"GitLab: merge request !{pr.number} may not be merged: {status}; see its page")
         if item["merge_when_pipeline_succeeds"] or status in _NOT_NOW:
             return bool(item["merge_when_pipeline_succeeds"])
+        wanted: dict[str, object] = {"sha": pr.head, "should_remove_source_branch": True}
+        wanted |= {"auto_merge": True} if status in _WAITS_FOR else {}
+        method, path = "PUT", f"{self._here}/merge_requests/{pr.number}/merge"
+        if self._client.get(self._here).body.get("merge_trains_enabled"):
+            wanted = {"sha": pr.head, "auto_merge": True}
+            method, path = "POST", f"{self._here}/merge_trains/merge_requests/{pr.number}"
         try:
-            if self._client.get(self._here).body.get("merge_trains_enabled"):
-                path = f"{self._here}/merge_trains/merge_requests/{pr.number}"
-                self._client.request("POST", path, body={"auto_merge": True, "sha": pr.head})
-            else:
-                wanted = {"sha": pr.head, "should_remove_source_branch": True}
-                wanted |= {"auto_merge": True} if status in _WAITS_FOR else {}
-                path = f"{self._here}/merge_requests/{pr.number}/merge"
-                self._client.request("PUT", path, body=wanted, safe=False)
+            self._client.request(method, path, body=wanted, safe=False)
         except RefusedError as refused:
+            if refused.status in (401, 403):  # 401 is what GitLab says of the role, too
+                raise ConfigError(f"{refused}, or its role may not merge: {_permission(method, path)}") from None
             if refused.status not in (400, 405, 406, 409, 422):
                 raise
         except UnansweredError:
@@ -350,6 +351,6 @@ def _inert(text: str) -> str:
 
 def _permission(method: str, path: str) -> str:
     if path.endswith("/merge") or "/merge_trains/" in path:
-        return "a role that the protected branch's setting `Allowed to merge` names"
+        return "a role that `Allowed to merge` of the protected branch names"
     role = "Reporter" if method == "GET" else "Developer"
     return f"a project or group access token with the scope api and the role {role}"
