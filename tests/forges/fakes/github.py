@@ -117,7 +117,8 @@ class GitHub(Forge):
 
     def answer(self, request: Request) -> Answer:
         if request.match("GET", f"/repos/{self.project}/installation") is not None:
-            return Answer(200, description().filled("installation", id=self._app(request)))
+            ident, account = self._app(request), self._user(self.owner)
+            return Answer(200, description().filled("installation", id=ident, account=account))
         if parts := request.match("POST", "/app/installations/{}/access_tokens"):
             return self._mint(request, int(parts[0]))
         if not request.by:
@@ -335,7 +336,7 @@ class GitHub(Forge):
         return description().filled("repository", id=ident, full_name=full_name, owner=self._user(self.owner))
 
     def _item(self, pull: Pull, *, whole: bool = False) -> Any:
-        tip = self.refs().get(pull.base, pull.head)
+        tip = self._refs.get(pull.base, pull.head)
         who = "stranger" if pull.fork else self.owner
         ours, theirs = self._repo(1, self.project), self._repo(2, "stranger/shop")
         head = {"label": f"{who}:{pull.branch}", "ref": pull.branch, "sha": pull.head, "user": self._user(who)}
@@ -405,8 +406,7 @@ class GitHub(Forge):
         }
 
     def _node(self, pull: Pull) -> Any:
-        message = self.git("log", "-1", "--format=%B", pull.head, check=False)
-        headline, _, text = message.partition("\n")
+        headline, _, text = self._message(pull.head).partition("\n")
         approved = any(state == "APPROVED" for _, state, _ in pull.reviews)
         latest = {status["context"]: status for status in self.statuses.get(pull.head, ())}
 
@@ -441,6 +441,10 @@ class GitHub(Forge):
             "comments": lambda _info, first, after=None: _page(pull.comments, first, after),
             "commits": lambda _info, **_: {"nodes": [{"commit": commit}]},
         }
+
+    @cache  # noqa: B019 gone with the test
+    def _message(self, head: str) -> str:
+        return self.git("log", "-1", "--format=%B", head, check=False)
 
     def _arm(self, asked: Any, by: str) -> Any:
         pull = self._by_node(asked["pullRequestId"])
