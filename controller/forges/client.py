@@ -192,7 +192,8 @@ class Client:
                 f"{what}: {raw.status}: moved to {place}; no token follows a redirect, set the new address"
             )
         reason = self._said(raw)
-        needed = self._permission(method, path)
+        # GitHub names it: https://docs.github.com/en/rest/using-the-rest-api/troubleshooting-the-rest-api
+        needed = raw.headers.get("x-accepted-github-permissions") or self._permission(method, path)
         needed = f"; probably missing: {needed}" if needed else ""
         advice = {
             401: "; the token is wrong or has expired",

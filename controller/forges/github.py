@@ -21,9 +21,10 @@ from controller.forges.patience import Patience
 from controller.ports import CheckState, PrState, PullRequest
 
 CONTEXT = "rollout/evidence"
+# https://docs.github.com/en/actions/how-tos/write-workflows/choose-when-workflows-run/trigger-a-workflow
 WORKFLOW_ADVICE = (
-    "the token is a workflow's GITHUB_TOKEN: no workflow runs for pull requests that it opens, so they get no preview; "
-    "use a GitHub App or a fine-grained token, see docs/forges.md"
+    "the token is a workflow's GITHUB_TOKEN: no workflow runs by itself for a pull request that it opens, so there is "
+    "no preview; use a GitHub App or a fine-grained token, see docs/forges.md"
 )
 API_VERSION = "2022-11-28"  # the newest that every supported GitHub Enterprise Server knows
 _BODY = 65_536  # characters of a body or comment, above which GitHub answers 422
