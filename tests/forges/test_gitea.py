@@ -342,6 +342,28 @@ def test_a_head_that_was_pushed_far_down_the_list_is_seen(world: GiteaWorld, for
     assert (seen.head, seen.check) == (head, None)
 
 
+def test_what_was_asked_for_is_looked_for_in_what_comes(world: GiteaWorld, forge: Gitea, pull: PullRequest) -> None:
+    world.server.create("rollout/prod/other", "t", BODY, BOT, base="release")
+    world.server.ignores_filters = True
+
+    assert [seen.number for seen in forge.pull_requests("rollout/")] == [1]
+
+
+def test_our_own_status_is_seen_at_once(world: GiteaWorld, forge: Gitea, pull: PullRequest) -> None:
+    world.clock.sleep(120)
+    assert only(forge, 1).check is None
+    forge.check(pull.head, CheckState.SUCCESS, "good")
+    assert only(forge, 1).check == (CheckState.SUCCESS, "good")
+
+
+def test_of_two_statuses_in_a_second_the_later_counts(world: GiteaWorld, forge: Gitea, pull: PullRequest) -> None:
+    forge.check(pull.head, CheckState.SUCCESS, "good")
+    first = world.server.statuses[0]
+    world.server.statuses.append(first | {"id": 2, "status": "failure"})
+
+    assert only(forge, 1).check == (CheckState.FAILURE, "good")
+
+
 @pytest.mark.parametrize("reordered", [False, True])
 def test_a_list_of_several_pages_is_complete_in_any_order(
     world: GiteaWorld, forge: Gitea, pull: PullRequest, reordered: bool

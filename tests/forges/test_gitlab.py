@@ -110,7 +110,7 @@ def _may_not_merge(world: GitLabWorld) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        pytest.param(_may_not_merge, "401", id="no-right-to-the-branch"),
+        pytest.param(_may_not_merge, "401.*`Allowed to merge`", id="no-right-to-the-branch"),
         pytest.param(_says("jira_association_missing"), "jira_association_missing", id="a-setting"),
         pytest.param(_says("security_policy_violations"), "security_policy_violations", id="a-policy"),
     ],
@@ -191,7 +191,7 @@ def test_trouble_before_it_is_opened_opens_none_and_sends_nothing_twice(world: G
 
 def test_no_line_of_a_text_is_carried_out(world: GitLabWorld, forge: GitLab) -> None:
     propose(world.controller()[1], BRANCH)
-    forge.open(branch=BRANCH, title="t", body="/close\nfine\n  /merge")
+    assert forge.open(branch=BRANCH, title="t", body="/close\nfine\n  /merge").body == "\\/close\nfine\n  \\/merge"
     forge.comment(1, "/approve\n")
     forge.edit(1, body="see a/b\n/merge\n")
 
@@ -291,7 +291,7 @@ def test_one_that_is_far_down_the_list_is_read_anew(world: GitLabWorld, forge: G
     assert len(forge.pull_requests("rollout/")) == 121
     world.server.get(1).status = "need_rebase"  # which GitLab does not count as a change
 
-    assert only(forge, 1).behind is True
+    assert forge.pull_requests("rollout/prod/")[0].behind is True
 
 
 def test_a_change_far_down_the_list_moves_up_and_is_seen(world: GitLabWorld, forge: GitLab, pull: PullRequest) -> None:
@@ -305,6 +305,30 @@ def test_a_change_far_down_the_list_moves_up_and_is_seen(world: GitLabWorld, for
     seen = forge.pull_requests("rollout/")[0]
     assert (seen.state, seen.closed_by) == (PrState.CLOSED, "ann")
     assert world.requests() == (2, 0, 0), "the page with the change, and the first without"
+
+
+def test_what_was_asked_for_is_looked_for_in_what_comes(world: GitLabWorld, forge: GitLab, pull: PullRequest) -> None:
+    world.server.create("rollout/prod/other", "t", BODY, BOT, target="release")
+    world.server.ignores_filters = True
+    forge.check(pull.head, CheckState.SUCCESS, "good")
+    world.server.statuses.append(world.server.statuses[0] | {"id": 9, "name": "build", "status": "failed"})
+
+    (seen,) = forge.pull_requests("rollout/")
+    assert (seen.number, seen.check) == (1, (CheckState.SUCCESS, "good"))
+
+
+def test_our_own_status_is_seen_at_once(world: GitLabWorld, forge: GitLab, pull: PullRequest) -> None:
+    assert only(forge, 1).check is None
+    forge.check(pull.head, CheckState.SUCCESS, "good")
+    assert only(forge, 1).check == (CheckState.SUCCESS, "good")
+
+
+def test_a_head_that_moved_is_not_even_tried(world: GitLabWorld, forge: GitLab, pull: PullRequest) -> None:
+    world.push(BRANCH, TWENTY)
+    world.requests()
+
+    assert forge.merge(pull) is False
+    assert world.requests()[2] == 0
 
 
 @pytest.mark.parametrize("reordered", [False, True])

@@ -80,6 +80,7 @@ class Gitea(Forge):
         self.mergeable = False  # stuck at false, gitea#25849
         self.lagging: list[PullRequest] | None = None
         self.reordered = False
+        self.ignores_filters = False
         self.careless = False  # create checks, then inserts: two at once both pass
 
     # ------------------------------------------------------------ what people do
@@ -190,7 +191,8 @@ class Gitea(Forge):
     def _list(self, request: Request) -> Answer:
         found = self.pulls if self.lagging is None else self.lagging
         state, base = request.query.get("state", "open"), request.query.get("base_branch")
-        found = [pull for pull in found if state in {"all", pull.state} and base in {None, pull.base}]
+        if not self.ignores_filters:
+            found = [pull for pull in found if state in {"all", pull.state} and base in {None, pull.base}]
         found = found[::-1]
         if request.query.get("sort") == "recentupdate":
             found = sorted(found, key=lambda pull: pull.updated.replace(microsecond=0), reverse=True)

@@ -60,6 +60,7 @@ class GitLab(Forge):
         self.lagging: list[MergeRequest] | None = None  # what listings show, while they lag behind
         self.reordered = False
         self.slow_heads = False  # a new merge request has no sha yet
+        self.ignores_filters = False
 
     # ------------------------------------------------------------ what people do
 
@@ -175,9 +176,12 @@ class GitLab(Forge):
         found = [
             mr
             for mr in found
-            if (state in {None, "all"} or mr.state == state)
-            and (source is None or mr.source == source)
-            and (target is None or mr.target == target)
+            if self.ignores_filters
+            or (
+                (state in {None, "all"} or mr.state == state)
+                and (source is None or mr.source == source)
+                and (target is None or mr.target == target)
+            )
         ]
         found = found[::-1] if request.query.get("sort", "desc") == "desc" else found
         if request.query.get("order_by") == "updated_at":
@@ -214,7 +218,7 @@ class GitLab(Forge):
                 what = f"Another open merge request already exists for this source branch: !{mr.iid}"
                 raise Refused(409, {"message": [what]})
         mr = self.create(
-            body["source_branch"], body["title"], body.get("description") or "", request.by,
+            body["source_branch"], body["title"], _without_commands(body.get("description") or ""), request.by,
             target=body["target_branch"],
         )  # fmt: skip
         answer = self._json(mr, whole=True)
@@ -332,7 +336,7 @@ class GitLab(Forge):
         return Answer(200, {"name": name, "commit": {"id": head}})
 
     def _statuses(self, request: Request, sha: str) -> Answer:
-        name = request.query.get("name")
+        name = None if self.ignores_filters else request.query.get("name")
         found = [s for s in self.statuses if s["sha"] == sha and name in {None, s["name"]}]
         return self._page(request, [s for s in found if not any(_replaces(later, s) for later in found)])
 
