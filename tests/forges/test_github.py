@@ -216,6 +216,18 @@ def test_only_what_is_new_is_read_again(world: GitHubWorld, pilot: Pilot, asked:
     assert asked[1].body["variables"]["ids"] == ["PR_3"]
 
 
+def test_a_list_that_is_out_of_order_is_read_to_its_end(world: GitHubWorld, pilot: Pilot) -> None:
+    fill(world, 230)
+    world.server.in_order = False
+    pilot.forge.pull_requests("rollout/")
+    world.clock.sleep(3600)
+    for number in (1, 120, 230):
+        world.edit(number, "touched", "ann")
+
+    found = pilot.forge.pull_requests("rollout/")
+    assert [pull.number for pull in found if pull.body == "touched"] == [1, 120, 230]
+
+
 def test_what_moves_to_the_front_while_the_pages_are_read_is_not_missed(world: GitHubWorld, pilot: Pilot) -> None:
     fill(world, 230)
 
@@ -270,6 +282,18 @@ def test_a_status_of_another_controller_is_seen_after_ten_minutes_at_the_latest(
     assert only(pilot.forge, pull.number).check == (CheckState.SUCCESS, "all KPIs good"), "does not change the list"
     world.clock.sleep(600)
     assert only(pilot.forge, pull.number).check == (CheckState.FAILURE, "bad news")
+
+
+def test_a_status_on_a_head_that_the_list_does_not_show_yet_is_none_of_the_old_heads(
+    world: GitHubWorld, pilot: Pilot
+) -> None:
+    pull = pilot.open()
+    world.server.freeze()
+    head = world.push(BRANCH, TWENTY)
+    pilot.forge.check(head, CheckState.SUCCESS, "of the new head")
+
+    seen = only(Pilot(world).forge, pull.number)
+    assert (seen.head, seen.check) == (pull.head, None)
 
 
 @pytest.mark.parametrize(
