@@ -66,7 +66,7 @@ class Refused(Exception):  # noqa: N818
 @dataclass(slots=True)
 class Fault:
     """
-    Spoils the next *times* requests whose `METHOD /path` the pattern *on* is found in.
+    Spoils the next *times* requests whose `METHOD /path` the pattern *on* is found in, once *after* of them have passed.
 
     Without a *status* the connection is closed without an answer. *applied*: only after the request took effect, which
     is what a timeout at the wrong moment looks like.
@@ -78,6 +78,17 @@ class Fault:
     times: int = 1
     body: Any = None
     headers: dict[str, str] = field(default_factory=dict)
+    after: int = 0
+
+    def takes(self, request: str) -> bool:
+        """Whether this one is spoilt; each call counts."""
+        if not self.times or not re.search(self.on, request):
+            return False
+        if self.after:
+            self.after -= 1
+            return False
+        self.times -= 1
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,9 +247,7 @@ class Forge:
         with self.lock:
             self.moved("someone")  # what was done in the repository itself, past this server
             name = f"{request.method} {request.path}"
-            fault = next((f for f in self.faults if f.times and re.search(f.on, name)), None)
-            if fault:
-                fault.times -= 1
+            fault = next((f for f in self.faults if f.takes(name)), None)
             if fault and not fault.applied:
                 answer = Answer(fault.status, fault.body, fault.headers)
             else:
