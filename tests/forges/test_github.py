@@ -165,6 +165,17 @@ def test_an_opening_without_an_answer_makes_one_pull_request(
     assert len(world.server.pulls) == 1
 
 
+def test_a_lost_answer_to_a_status_or_a_comment_is_made_up_for_at_once(world: GitHubWorld, pilot: Pilot) -> None:
+    pull = pilot.open()
+    world.lose("check", applied=False)
+    pilot.forge.check(pull.head, CheckState.SUCCESS, "good")
+    world.lose("comment", applied=True)
+    pilot.forge.comment(pull.number, "hello")
+
+    seen = only(pilot.forge, pull.number)
+    assert (seen.check, seen.comments) == ((CheckState.SUCCESS, "good"), ("hello",))
+
+
 def test_texts_are_cut_to_what_github_takes_and_the_marker_survives(world: GitHubWorld, pilot: Pilot) -> None:
     propose(pilot.git, BRANCH)
     long = "| row |\n" * 20_000 + BODY
