@@ -109,11 +109,6 @@ class Details:
             self._cache.put(self._key(number), {"item": item, "read": now, "details": details})
         return details
 
-    def note(self, number: int, **fields: Any) -> None:
-        """Learn what was just written."""
-        if known := self._cache.get(self._key(number)):
-            self._cache.put(self._key(number), {**known, "details": {**known["details"], **fields}})
-
     def forget(self, number: int) -> None:
         """Unlearn them, because a write of ours may or may not have been done."""
         self._cache.put(self._key(number), None)

@@ -197,6 +197,12 @@ def test_a_genuine_delivery_is_answered_at_once_and_wakes(
     assert woken.acquire(timeout=10)
 
 
+def test_one_delivery_after_the_other_is_taken(port: int, woken: threading.Semaphore) -> None:
+    for _ in range(2 * webhook._AT_ONCE):
+        assert post(port, BODY, {"X-Gitea-Signature": signed()})[0] == 202
+        assert woken.acquire(timeout=10)
+
+
 def test_a_replayed_delivery_wakes_again_and_that_is_all(port: int, woken: threading.Semaphore) -> None:
     for _ in range(2):
         assert post(port, BODY, {"X-Gitea-Signature": signed()})[0] == 202
