@@ -250,6 +250,16 @@ def test_a_long_timeline_is_read_to_its_end(world: GiteaWorld, forge: Gitea, pul
     assert only(forge, 1).comments == tuple(f"{when} {n}" for when in ("before", "after") for n in range(4))
 
 
+def test_a_server_that_does_not_tell_its_limit_is_read_with_care(
+    world: GiteaWorld, forge: Gitea, pull: PullRequest
+) -> None:
+    world.server.page_size, world.server.hides_settings = 20, True
+    for n in range(45):
+        world.server.tell(1, "comment", "ann", str(n))
+
+    assert only(forge, 1).comments == tuple(map(str, range(45)))
+
+
 @pytest.mark.parametrize("count", [0, 2, 3, 4, 6])
 def test_a_timeline_of_about_a_page_is_read_to_its_end(
     world: GiteaWorld, forge: Gitea, pull: PullRequest, count: int

@@ -81,6 +81,7 @@ class Gitea(Forge):
         self.lagging: list[PullRequest] | None = None
         self.reordered = False
         self.ignores_filters = False
+        self.hides_settings = False
         self.careless = False  # create checks, then inserts: two at once both pass
 
     # ------------------------------------------------------------ what people do
@@ -158,6 +159,8 @@ class Gitea(Forge):
         if not request.by:
             raise Refused(401, self._error("user does not exist [uid: 0, name: ]"))
         if request.match("GET", "/api/v1/settings/api") is not None:
+            if self.hides_settings:
+                raise Refused(403, self._error("token does not have at least one of required scope(s)"))
             return Answer(200, {"max_response_items": self.page_size, "default_paging_num": min(30, self.page_size)})
         base = f"/api/v1/repos/{self.project}"
         for method, pattern, handler in (
