@@ -124,3 +124,12 @@ def test_forgotten_details_are_read_again() -> None:
     details.forget(1)
 
     assert details.of(1, item(1), lambda: {"read": 2}) == {"read": 2}
+
+
+def test_a_list_that_is_empty_now_holds_nothing() -> None:
+    server = Server([[item(1)]])
+    known = listing(server)
+    known.read("rollout/")
+    server.pages = [[]]
+
+    assert known.read("rollout/") == []
