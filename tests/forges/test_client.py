@@ -277,7 +277,7 @@ def test_a_refusal_says_what_was_asked_what_was_said_and_what_is_missing(
 
 def test_a_permission_that_github_itself_names_is_shown(script: Script, client: Client) -> None:
     script.say(Said(403, {"message": "no"}, {"X-Accepted-GitHub-Permissions": "pull_requests=write"}))
-    with pytest.raises(RefusedError, match="403: no; probably missing: pull_requests=write$"):
+    with pytest.raises(RefusedError, match=r"403: no; probably missing: pull_requests=write$"):
         client.get("x")
 
 
