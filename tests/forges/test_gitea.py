@@ -232,6 +232,15 @@ def test_of_several_closes_the_last_one_counts(world: GiteaWorld, forge: Gitea, 
         assert (only(forge, 1).closed_by, only(forge, 1).closed_at) == (None, None)
 
 
+def test_who_closed_it_is_found_behind_a_long_timeline(world: GiteaWorld, forge: Gitea, pull: PullRequest) -> None:
+    for n in range(60):
+        world.server.tell(1, "comment", "ann", str(n))
+    world.clock.sleep(60)
+    world.close(1, "bob")
+
+    assert only(forge, 1).closed_by == "bob"
+
+
 def test_who_deleted_the_branch_closed_it(world: GiteaWorld, forge: Gitea, pull: PullRequest) -> None:
     world.delete_branch(BRANCH, "ann")
 
@@ -366,10 +375,13 @@ def test_our_own_status_is_seen_at_once(world: GiteaWorld, forge: Gitea, pull: P
     assert only(forge, 1).check == (CheckState.SUCCESS, "good")
 
 
-def test_of_two_statuses_in_a_second_the_later_counts(world: GiteaWorld, forge: Gitea, pull: PullRequest) -> None:
+@pytest.mark.parametrize("place", [0, 1])
+def test_of_two_statuses_in_a_second_the_later_counts(
+    world: GiteaWorld, forge: Gitea, pull: PullRequest, place: int
+) -> None:
     forge.check(pull.head, CheckState.SUCCESS, "good")
     first = world.server.statuses[0]
-    world.server.statuses.append(first | {"id": 2, "status": "failure"})
+    world.server.statuses.insert(place, first | {"id": 2, "status": "failure"})
 
     assert only(forge, 1).check == (CheckState.FAILURE, "good")
 
