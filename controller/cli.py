@@ -63,11 +63,52 @@ def cli() -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a stack.")
 def reconcile(stacks: tuple[str, ...], dry_run: bool, as_json: bool) -> int:
     """Make one pass: observe, decide, and open, update or close pull requests."""
+    return _pass(stacks=stacks, dry_run=dry_run, as_json=as_json)
+
+
+@cli.command()
+@click.option("--webhook", is_flag=True, help="Make a pass whenever the forge tells of a change.")
+@click.option("--listen", default="127.0.0.1:8080", show_default=True, metavar="HOST:PORT",
+              help="Where the forge reaches us; TLS is for a proxy in front.")  # fmt: skip
+@click.option("--every", default="5m", show_default=True, help="Make a pass after this long in any case.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a stack and pass.")
+def serve(webhook: bool, listen: str, every: str, as_json: bool) -> int:
+    """Make passes until stopped: at once, when woken by a webhook, and every few minutes."""
+    import signal
+
+    from controller.forges.webhook import Listener, Waker
+
+    if not webhook:
+        raise ConfigError("nothing to serve; add --webhook, and set PILOT_WEBHOOK_SECRET")
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdigit():
+        raise ConfigError(f"--listen {listen}: write HOST:PORT, such as 127.0.0.1:8080")
+    waker = Waker(lambda: _pass_anyway(as_json), every_s=_seconds(every))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: waker.stop())
+    with Listener(waker.wake, secret=_settings().webhook_secret, host=host.strip("[]"), port=int(port)) as listener:
+        _console(stderr=True).print(f"listening on {host}:{listener.port}, a pass every {every}", markup=False)
+        waker.serve()
+    return 0
+
+
+def _pass_anyway(as_json: bool) -> None:
+    """Make a pass; what goes wrong is said, and the next one tries again."""
+    try:
+        _pass(stacks=(), dry_run=False, as_json=as_json)
+    except Exception as error:
+        _complain(error)
+
+
+def _pass(*, stacks: tuple[str, ...], dry_run: bool, as_json: bool) -> int:
     from controller import reconcile as loop
     from controller.messages import data, screens
 
     world = _world()
-    outcomes = loop.reconcile(world.reader, world.forge, now=_now(), stacks=stacks, dry_run=dry_run)
+    try:
+        outcomes = loop.reconcile(world.reader, world.forge, now=_now(), stacks=stacks, dry_run=dry_run)
+    finally:
+        world.close()
     for outcome in outcomes:
         if outcome.error is not None or outcome.decision is None:
             _complain(outcome.error, outcome.stack)
@@ -247,6 +288,17 @@ def rehearse(names: tuple[str, ...], seed: int, keep: Path | None, in_process: b
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+def _seconds(duration: str) -> float:
+    from pydantic import TypeAdapter, ValidationError
+
+    from controller.policy.values import Duration
+
+    try:
+        return TypeAdapter(Duration).validate_python(duration).total_seconds()
+    except ValidationError as error:
+        raise ConfigError(f"--every {duration}: {error.errors()[0]['msg'].lower()}") from None
 
 
 def _read(file: Path) -> bytes:

@@ -6,22 +6,29 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
+from urllib.parse import urlsplit
 
+from controller.errors import ConfigError
+from controller.forges import command
+from controller.forges.address import Address
+from controller.forges.cache import Cache
 from controller.forges.git import Git
 from controller.forges.local import LocalForge
 from controller.observe import Reader
 from controller.policy import Policy
 from controller.ports import Forge, Source
-from controller.settings import Settings
+from controller.settings import ForgeKind, Settings
 from controller.sources.jsonlines import JsonLines
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """All that a pass needs."""
+    """All that a pass needs; `close` ends the processes that it started."""
 
     reader: Reader
     forge: Forge
+    close: Callable[[], None]
 
 
 def world(settings: Settings, now: Callable[[], datetime]) -> World:
@@ -38,19 +45,162 @@ def world(settings: Settings, now: Callable[[], datetime]) -> World:
     return World(
         Reader(git, live, lambda stack, policy: source(settings, stack, policy)),
         forge(settings, git, now),
+        git.close,
     )
 
 
 def repository(settings: Settings) -> Git:
-    """The repository that holds the state, mirrored in the cache."""
+    """The repository that holds the state, mirrored in the cache; by https with the forge's token, if there is one."""
     remote = settings.remote()
-    key = hashlib.sha256(remote.encode()).hexdigest()[:16]
-    return Git(remote, directory=settings.cache / "mirrors" / key, base=settings.base)
+    user, token = _USERS[kind(settings)], access(settings)
+    return Git(
+        remote,
+        directory=settings.cache / "mirrors" / _key(remote),
+        base=settings.base,
+        credentials=(lambda: (user, token())) if token else None,
+    )
 
 
-def forge(settings: Settings, git: Git, now: Callable[[], datetime]) -> LocalForge:
-    """The forge of the repository; so far the local one, whose pull requests are refs."""
-    return LocalForge(git, actor=settings.actor, now=now)
+def forge(settings: Settings, git: Git, now: Callable[[], datetime]) -> Forge:
+    """
+    The forge of the repository: the product that its host names, or `PILOT_FORGE`.
+
+    Raises:
+        ConfigError: the product cannot be told, or there is no token for it.
+    """
+    named = kind(settings)
+    if named == "local":
+        return LocalForge(git, actor=settings.actor, now=now)
+    token = access(settings)
+    if token is None:
+        wanted = "PILOT_TOKEN, or PILOT_APP_ID and PILOT_APP_KEY" if named == "github" else "PILOT_TOKEN"
+        raise ConfigError(f"no token for {named}: set {wanted}; docs/forges.md says which permissions it needs")
+    if named == "github":
+        return _github(settings, token)
+    return _gitlab(settings, token) if named == "gitlab" else _gitea(settings, token)
+
+
+def kind(settings: Settings) -> ForgeKind:
+    """
+    Which product the forge is; a repository without a host has the local one.
+
+    Raises:
+        ConfigError: the host could be any.
+    """
+    address = Address.of(settings.remote())
+    if settings.forge is not None:
+        if settings.forge != "local" and address is None:
+            raise ConfigError(f"PILOT_FORGE={settings.forge}, but {settings.remote()} is on this machine; set a URL")
+        return settings.forge
+    if address is None:
+        return "local"
+    for host, product in _HOSTS.items():
+        if address.host == host or address.host.endswith(f".{host}"):
+            return product
+    raise ConfigError(
+        f"{command.redact(settings.remote())}: which forge is {address.host}? Set PILOT_FORGE to github, gitlab, "
+        "gitea or forgejo; or to local, which keeps pull requests in the repository itself"
+    )
+
+
+_HOSTS: dict[str, ForgeKind] = {
+    "github.com": "github",
+    "ghe.com": "github",
+    "gitlab.com": "gitlab",
+    "gitea.com": "gitea",
+    "codeberg.org": "forgejo",
+}
+# Of git over https; Gitea and Forgejo take any with a token.
+_USERS = {"github": "x-access-token", "gitlab": "oauth2", "gitea": "pilot", "forgejo": "pilot", "local": "pilot"}
+
+
+@cache  # so that git and the API have one token of an App between them
+def access(settings: Settings) -> Callable[[], str] | None:
+    """What gives the forge's token; None where none is set, and git then asks its own helpers."""
+    if kind(settings) == "github" and settings.app_id:
+        from controller.forges import github
+        from controller.forges.github_app import App, AppToken
+
+        if settings.app_key is None:
+            raise ConfigError(
+                "PILOT_APP_ID is set and PILOT_APP_KEY is not; set it to the path of the App's private key"
+            )
+        address, owner, name = _place(settings)
+        app = App(settings.app_id, settings.app_key, settings.app_installation)
+        return AppToken(settings.api or github.api(address.host), owner, name, app=app)
+    token = settings.token or (settings.ci_token if kind(settings) == "github" else None)
+    return (lambda: token) if token else None
+
+
+def _github(settings: Settings, token: Callable[[], str]) -> Forge:
+    from controller.forges import github
+
+    address, owner, name = _place(settings)
+    workflows = not settings.app_id and settings.token in (None, settings.ci_token)
+    return github.GitHub(
+        settings.api or github.api(address.host),
+        owner,
+        name,
+        token=token,
+        branch=settings.base,
+        cache=Cache(settings.cache / "forges" / _key(settings.remote())),
+        warning=github.WORKFLOW_ADVICE if workflows else None,
+    )
+
+
+def _gitlab(settings: Settings, token: Callable[[], str]) -> Forge:
+    from controller.forges.gitlab import GitLab
+
+    url, address = _server(settings, "/api/v4")
+    if "/" not in address.path:
+        raise ConfigError(
+            f"repository {command.redact(settings.remote())}: expected HOST/group/name, found {address.path!r}"
+        )
+    return GitLab(
+        address.path,
+        token=token,
+        url=url,
+        base=settings.base,
+        cache=Cache(settings.cache / "forges" / _key(settings.remote())),
+    )
+
+
+def _gitea(settings: Settings, token: Callable[[], str]) -> Forge:
+    from controller.forges.gitea import Gitea
+
+    url, address = _server(settings, "/api/v1")
+    owner, name = address.owner_and_name(settings.remote())
+    return Gitea(
+        owner,
+        name,
+        token=token,
+        url=url,
+        base=settings.base,
+        cache=Cache(settings.cache / "forges" / _key(settings.remote())),
+    )
+
+
+def _server(settings: Settings, version: str) -> tuple[str, Address]:
+    """The address of the server, and the repository on it; both may be below a path that `PILOT_API` names."""
+    remote = settings.remote()
+    address = Address.of(remote)
+    assert address is not None
+    url = (settings.api or f"https://{address.host}").rstrip("/").removesuffix(version)
+    below = urlsplit(url).path.strip("/")
+    if below and remote.startswith("http"):
+        address = Address(address.host, address.path.removeprefix(f"{below}/"))
+    return url, address
+
+
+def _place(settings: Settings) -> tuple[Address, str, str]:
+    remote = settings.remote()
+    address = Address.of(remote)
+    assert address is not None  # only the local forge has none
+    return address, *address.owner_and_name(remote)
+
+
+def _key(remote: str) -> str:
+    return hashlib.sha256(remote.encode()).hexdigest()[:16]
 
 
 def source(settings: Settings, stack: str, policy: Policy) -> Source:

@@ -131,6 +131,7 @@ def test_a_misspelt_variable_is_refused(
 def test_an_unreachable_repository_exits_with_75(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next run may succeed."""
     monkeypatch.setenv("PILOT_REPOSITORY", "http://127.0.0.1:9/repository.git")
+    monkeypatch.setenv("PILOT_FORGE", "local")
     monkeypatch.setenv("PILOT_CACHE", str(folder / "cache"))
 
     assert run("status", monkeypatch=monkeypatch) == 75
