@@ -242,8 +242,16 @@ class Git:
         """
         Write a commit that is the same object for the same arguments, whoever runs it and when.
 
-        Its time is one second after its parent's: later than that, and no clock is asked.
+        Its time is one second after its latest parent's: later than that, and no clock is asked.
         """
+        return self._write((parent,), files, message)
+
+    def update(self, head: str, tip: str, files: Mapping[str, bytes], message: str) -> str:
+        return self._write((head, tip), files, message)
+
+    def _write(self, parents: tuple[str, ...], files: Mapping[str, bytes], message: str) -> str:
+        """Write a commit of *parents* that is the last one's tree with *files* put in."""
+        parent = parents[-1]
         below = self.objects.commit(parent)
         changes: dict[str, Entry | None] = {}
         for path, data in files.items():
@@ -252,9 +260,10 @@ class Git:
                 kind = "a folder" if old.mode == TREE else "a symbolic link or submodule"
                 raise ConfigError(f"{path} in {parent} is {kind}; make it a regular file")
             changes[path] = Entry(old.mode if old else FILE, self.objects.write("blob", data))
-        by = Signature(*self.identity, below.committer.time + timedelta(seconds=1))
+        latest = max(self.objects.commit(oid).committer.time for oid in parents)
+        by = Signature(*self.identity, latest + timedelta(seconds=1))
         tree = self.objects.splice(below.tree, changes)
-        return self.objects.write_commit(Commit(tree, (parent,), by, by, message))
+        return self.objects.write_commit(Commit(tree, parents, by, by, message))
 
     # ------------------------------------------------------------ git
 
