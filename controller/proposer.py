@@ -81,12 +81,12 @@ class Proposer:
             if len(self.errors) > failed:
                 ending = []  # nothing goes before the new one is there
             else:
-                ending += [(item, self._overtaken(opened)) for item in alive if not item.pr.queued]
+                ending += [(item, self._instead(item, opened)) for item in alive if not item.pr.queued]
                 alive = [*(item for item in alive if item.pr.queued), *([opened] if opened else [])]
                 kept = max(alive, key=self._rank, default=None)
         elif kept is not None:
             rest = [item for item in alive if item is not kept and not item.pr.queued]
-            ending += [(item, _beside(item, kept)) for item in rest]
+            ending += [(item, self._instead(item, kept)) for item in rest]
             alive = [item for item in alive if item not in rest]
         for item in alive:
             self._try(lambda item=item: self._tend(item, merge=item is kept))  # type: ignore[misc]
@@ -161,13 +161,19 @@ class Proposer:
         both_advance = urgency(self.wanted) == kept.urgency == ADVANCES
         return urgency(self.wanted) > kept.urgency or (both_advance and not kept.pr.queued)
 
-    def _overtaken(self, opened: Open | None) -> str:
-        assert self.wanted is not None
-        by = f" by #{opened.pr.number}" if opened else ""
-        if self.wanted.verdict is Verdict.REVERT:
-            by = f" by a revert, #{opened.pr.number}" if opened else " by a revert"
-        word = "overtaken" if self.wanted.verdict is Verdict.REVERT else "superseded"
-        return f"{word}{by}: {self.decision.reasons[0]}"
+    def _instead(self, item: Open, kept: Open | None) -> str:
+        """Why *item* is closed in favour of *kept*, or of what is wanted and cannot be opened."""
+        if kept is not None and (item.urgency, item.proposal.changes) == (kept.urgency, kept.proposal.changes):
+            return f"#{kept.pr.number} proposes the same"
+        proposal = kept.proposal if kept else self.wanted
+        assert proposal is not None
+        number = f"#{kept.pr.number}" if kept else ""
+        if proposal.verdict is Verdict.REVERT:
+            text = f"overtaken by a revert, {number}" if kept else "overtaken by a revert"
+        else:
+            text = f"superseded by {number}" if kept else "superseded"
+        current = self.wanted is not None and self.wanted.id == proposal.id
+        return f"{text}: {self.decision.reasons[0]}" if current else text
 
     # ------------------------------------------------------------ what is done
 
@@ -273,7 +279,12 @@ class Proposer:
         if not (found := proposals.parse(pr.body)) or not found.closed_reason:
             self.forge.edit(pr.number, body=pull_request.closed_body(pr.body, reason))
         self.forge.close(pr.number)
-        self.branches.delete(pr)
+        shared = any(
+            other.branch == pr.branch and other.state is PrState.OPEN and other.number not in self._closed
+            for other in self.prs
+        )
+        if not shared:  # with the branch of a duplicate its original would go
+            self.branches.delete(pr)
 
     def _body(self, proposal: Proposal) -> str:
         return pull_request.body(proposal, self.decision, self.facts.policy, base_branch=self.base)
@@ -284,8 +295,3 @@ def urgency(proposal: Proposal) -> float:
     if proposal.verdict is Verdict.REVERT:
         return 200 - proposal.to_percent
     return 50 if proposal.verdict is Verdict.FLIP else ADVANCES
-
-
-def _beside(item: Open, kept: Open) -> str:
-    same = urgency(item.proposal) == kept.urgency and item.proposal.changes == kept.proposal.changes
-    return f"#{kept.pr.number} proposes the same" if same else f"overtaken by #{kept.pr.number}"
