@@ -109,11 +109,12 @@ def status(stacks: tuple[str, ...], as_json: bool) -> int:
 def rollback(stack: str, to: int | None, reason: str, by: str) -> int:
     """Open the pull request that takes the last advance back, at once and whatever the evidence says."""
     from controller import rollback as way_back
+    from controller import wiring
 
-    world = _world()
-    opened = way_back.rollback(
-        world.reader.repository, world.forge, stack=stack, to=to, reason=reason, by=by, now=_now()
-    )
+    settings = _settings()
+    repository = wiring.repository(settings)
+    forge = wiring.forge(settings, repository, _now)
+    opened = way_back.rollback(repository, forge, stack=stack, to=to, reason=reason, by=by, now=_now())
     for line in opened.lines:
         _console().print(line, markup=False)
     return 0
