@@ -516,3 +516,31 @@ def _unmerged_revert() -> Scene:
     scene.failing = {}
     assert scene.titles() == ["20% -> 0% (revert)"]
     return scene
+
+
+def test_an_outdated_revert_stays_until_the_new_one_could_be_opened(scene: Scene) -> None:
+    """At no time is the safer one missing because the old one went first."""
+    scene.bad()
+    scene.reconcile()
+    scene.world.commit("main", 'hold: ""', 'hold: "we look"')
+    scene.failing = {"open": TransientError("502")}
+
+    outcome, steps = scene.reconcile()
+
+    assert isinstance(outcome.error, TransientError)
+    assert steps == ["push"]
+    assert scene.titles() == ["20% -> 0% (revert)"]
+    scene.failing = {}
+    assert scene.reconcile()[1] == ["open", "check", "edit", "close", "push"]
+
+
+def test_what_a_forge_gives_instead_of_a_new_one_is_looked_at(advancing: Scene) -> None:
+    """A listing that lags has hidden it: an open pull request of the same branch, with another's text."""
+    advancing.world.edit(1, body="mine")
+    advancing.mark(1, state=PrState.MERGED)
+
+    outcome, steps = advancing.reconcile()
+
+    assert steps == ["open"]
+    assert outcome.actions == (f"left {advancing.open()[0].branch} to #1, which someone else opened",)
+    assert outcome.pull_request is None
