@@ -15,7 +15,7 @@ _BARS = "▁▂▃▄▅▆▇█"
 
 # What forges turn into links and mentions inside a text, Markdown or not: @user, #12, GH-12, www.example.com; on GitLab
 # also !12 (merge request), $12 (snippet), &12 (epic), %12 and %"x" (milestone), ~label.
-_REFERENCE = re.compile(r"""@|://|[#!$](?=\d)|&amp;(?=\d)|[%~](?=["\w])|\bGH-(?=\d)|\bwww(?=\.)""", re.IGNORECASE)
+_REFERENCE = re.compile(r"""@|://|[#!$](?=\d)|&amp;(?=\d)|[%~](?=\\?["\w])|\bGH-(?=\d)|\bwww(?=\.)""", re.IGNORECASE)
 
 
 def escape(value: object) -> str:

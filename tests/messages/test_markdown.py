@@ -55,6 +55,7 @@ DANGEROUS = st.lists(
 @example("GH-GH-1")
 @example("wwwwww.x")
 @example("@@@a")
+@example("%_")
 def test_no_text_becomes_a_mention_a_link_a_tag_a_table_or_a_marker(text: str) -> None:
     """Judged by what forges look for in the rendered text, so backslashes before punctuation are taken away first."""
     escaped = escape(text)
