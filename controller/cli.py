@@ -110,14 +110,14 @@ def _pass(*, stacks: tuple[str, ...], dry_run: bool, as_json: bool) -> int:
     finally:
         world.close()
     for outcome in outcomes:
-        if outcome.error is not None or outcome.decision is None:
-            _complain(outcome.error, outcome.stack)
-        elif as_json:
+        if outcome.decision is not None and as_json:
             click.echo(json.dumps(data.decision_json(outcome.decision) | {"actions": outcome.actions}))
-        else:
+        elif outcome.decision is not None:
             _console().print(f"[bold]{outcome.stack}[/bold] ", screens.verdict_line(outcome.decision), sep="")
-            for action in outcome.actions or ("nothing to do",):
+            for action in outcome.actions or (() if outcome.error else ("nothing to do",)):
                 _console().print(f"  {action}", markup=False)
+        if outcome.error is not None:
+            _complain(outcome.error, outcome.stack)
     return loop.exit_code(outcomes)
 
 
@@ -132,14 +132,35 @@ def status(stacks: tuple[str, ...], as_json: bool) -> int:
     world = _world()
     outcomes = loop.reconcile(world.reader, world.forge, now=_now(), stacks=stacks, dry_run=True)
     for outcome in outcomes:
-        if outcome.decision is None or outcome.facts is None:
+        if outcome.error is not None:
             _complain(outcome.error, outcome.stack)
-        elif as_json:
+        if outcome.decision is None or outcome.facts is None:
+            continue
+        if as_json:
             click.echo(json.dumps(data.decision_json(outcome.decision)))
         else:
             number = f"#{outcome.pull_request} is open" if outcome.pull_request else None
             _console().print(screens.status(outcome.facts, outcome.decision, number))
     return loop.exit_code(outcomes)
+
+
+@cli.command()
+@click.option("--stack", required=True)
+@click.option("--to", type=click.IntRange(0, 100), help="This percent; default the one before the last advance.")
+@click.option("--reason", required=True, help="Why, for those who read the pull request.")
+@click.option("--by", default=lambda: os.environ.get("USER", "someone"), help="Who asks for it.")
+def rollback(stack: str, to: int | None, reason: str, by: str) -> int:
+    """Open the pull request that takes the last advance back, at once and whatever the evidence says."""
+    from controller import rollback as way_back
+    from controller import wiring
+
+    settings = _settings()
+    repository = wiring.repository(settings)
+    forge = wiring.forge(settings, repository, _now)
+    opened = way_back.rollback(repository, forge, stack=stack, to=to, reason=reason, by=by, now=_now())
+    for line in opened.lines:
+        _console().print(line, markup=False)
+    return 0
 
 
 @cli.command()

@@ -56,8 +56,9 @@ class Facts:
     `policy` is the stack's own. `behind` says why the stack that must go first does not allow an advance, None where it
     does. `vetoes` maps the percent of a proposed advance to who declined it. `last_event` is the newest event of any
     type; `gap_ended` is where the stage's evidence had to begin anew; `source_trouble` is why the source could not be
-    read, `policy_trouble` what is wrong with the newest policy (an older one may be in use); `notes` are the source's
-    words on records that it refused, `malformed` of them beside `counted` units of the pilot.
+    read, `policy_trouble` what is wrong with the newest policy (an older one may be in use), `forge_trouble` why the
+    pull requests could not be read, and so not what a person declined; `notes` are the source's words on records that
+    it refused, `malformed` of them beside `counted` units of the pilot.
     """
 
     stack: str
@@ -72,6 +73,7 @@ class Facts:
     last_event: datetime | None = None
     source_trouble: str | None = None
     policy_trouble: str | None = None
+    forge_trouble: str | None = None
     notes: tuple[str, ...] = ()
     gap_ended: datetime | None = None
     malformed: int = 0
@@ -228,6 +230,8 @@ def _people(facts: Facts) -> Iterator[Hold]:
     stage = policy.next_stage(rollout.percent)
     if facts.policy_trouble:
         yield Hold(f"the policy is wrong, and only reverts are proposed: {facts.policy_trouble}")
+    if facts.forge_trouble:
+        yield Hold(f"the pull requests could not be read, nor what a person declined: {facts.forge_trouble}")
     if rollout.hold:
         yield Hold(f"hold in Pulumi.{facts.stack}.yaml: {rollout.hold}")
     if rollout.intake is Intake.PAUSED:

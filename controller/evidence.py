@@ -44,6 +44,7 @@ from controller.policy.values import number
 
 EXPOSURE = "exposure"
 HOLD_LEVEL = 10.0  # of the e-CUSUM
+TREND = 16  # parts of the stage's time that a trend shows
 NO_WARNING = 1.3  # odds ratio to the target at which a KPI without a warning is tested
 
 
@@ -98,6 +99,7 @@ class _Reading:
     kpi: Kpi
     series: Series
     start: float
+    stage: float
     whole: Sequence[Bucket]
     n: int
     bad: int
@@ -117,7 +119,7 @@ class _Reading:
         n, bad, worse = (sum([bucket[key] for bucket in since]) for key in (1, 2, 3))
         elapsed, silence = max(now - lag - stage, GRID), _silence(kpi, series, now)
         gaps = (g for g in recorded.gaps if g[0] < window.now and g[1] > window.stage)
-        return cls(name, kpi, series, start, whole, n, bad, worse, lag, elapsed, silence, next(gaps, None))
+        return cls(name, kpi, series, start, stage, whole, n, bad, worse, lag, elapsed, silence, next(gaps, None))
 
     @property
     def delayed(self) -> bool:
@@ -144,6 +146,18 @@ class _Reading:
     def beyond_warning(self) -> bool:
         warning = rate_bounds(self.kpi)[1]
         return self.kpi.warning is not None and self.worse > warning * self.n + EXACT
+
+    @property
+    def trend(self) -> tuple[float | None, ...]:
+        """The share of good units in each of up to TREND parts of the stage's complete time."""
+        parts = min(TREND, math.ceil(self.elapsed / GRID))
+        n, bad = [0] * parts, [0] * parts
+        for bucket in self.whole:
+            if bucket.end > self.stage:
+                part = min(parts - 1, int((bucket.end - self.stage - 1) / self.elapsed * parts))
+                n[part] += bucket.n
+                bad[part] += bucket.bad
+        return tuple(1 - b / a if a else None for a, b in zip(n, bad, strict=True)) if any(n) else ()
 
     @property
     def stale(self) -> str | None:
@@ -222,7 +236,7 @@ def _kpi(reading: _Reading, weight: float, policy: Policy, stage: Stage) -> KpiE
         status=status, n=n, bad=bad, estimate=reading.estimate, low=low, high=high,
         target=kpi.target.value, warning=kpi.warning.value if kpi.warning else None,
         e_advance=e_advance, e_revert=e_revert, e_hold=e_hold, freshness_s=reading.silence,
-        complete=reading.gap is None, reason=f"{reading.name}: {reason}", needed=needed,
+        complete=reading.gap is None, reason=f"{reading.name}: {reason}", needed=needed, trend=reading.trend,
     )  # fmt: skip
 
 

@@ -250,7 +250,8 @@ class KpiEvidence:
 
     `n`, `bad` and `estimate` are of the pilot arm since the stage began. `estimate`, `target` and `warning` are in the
     KPI's own unit (a fraction, seconds); `low` and `high` bound the estimate at 95 %, at any time of looking. `needed`
-    is about how many more units the proof takes if they go on as they do, None where that cannot be said.
+    is about how many more units the proof takes if they go on as they do, None where that cannot be said. `trend` is
+    the share of good units in equal parts of the stage's time, oldest first, None where a part has none.
     """
 
     status: KpiStatus
@@ -268,6 +269,7 @@ class KpiEvidence:
     complete: bool
     reason: str
     needed: int | None = None
+    trend: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

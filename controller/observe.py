@@ -121,13 +121,14 @@ def observe(
     *,
     now: datetime,
     pull_requests: Sequence[PullRequest] = (),
+    forge_trouble: str | None = None,
     seen: Mapping[str, decide.Facts] | None = None,
 ) -> decide.Facts:
     """
     The facts of *stack* at *now*.
 
     *seen* holds the facts of the stacks that went before. *pull_requests* are those of this stack: what a person closed
-    is a veto.
+    is a veto; *forge_trouble* says why there are none to be had.
 
     Raises:
         ConfigError, TransientError: the stack file cannot be read.
@@ -147,6 +148,7 @@ def observe(
         facts,
         source_trouble=trouble,
         policy_trouble=sight.trouble,
+        forge_trouble=forge_trouble,
         gap_ended=max((end for _, end in recorded.gaps), default=None),
         behind=decide.behind(declared, policy, ahead, (seen or {}).get(ahead)) if ahead else None,
         vetoes=_vetoes(facts, pull_requests),
@@ -202,12 +204,13 @@ def _commit(item: FileCommit, file: str) -> Commit:
         declared = _declared(item.data, name=file) if item.data is not None else None
     except ConfigError:  # a person's broken commit, mended since
         declared = None
+    person = pull_request.asked_by(item.message)  # what a person had the controller write is the person's
     return Commit(
         oid=item.oid,
         time=item.time,
-        by=item.by,
+        by=person or item.by,
         subject=item.message.split("\n", 1)[0],
-        rollout_id=pull_request.rollout_id(item.message),
+        rollout_id=None if person else pull_request.rollout_id(item.message),
         declared=declared,
     )
 
@@ -262,10 +265,16 @@ def _vetoes(facts: decide.Facts, pull_requests: Sequence[PullRequest]) -> dict[i
 
 
 def veto(pr: PullRequest, ident: str) -> str | None:
-    """Who declined the proposal *ident* by closing *pr*, in words; None where nobody did."""
+    """
+    Who declined the proposal *ident* by closing *pr*, in words; None where nobody did.
+
+    Whoever opened it: a no stays a no when the controller gets another account.
+    """
     proposal = proposals.parse(pr.body)
     if pr.state is not PrState.CLOSED or proposal is None or proposal.id != ident or proposal.closed_reason:
         return None
+    if proposals.branch(proposal) != pr.branch:
+        return None  # a copy of our text on something else
     at = f" at {pr.closed_at:%Y-%m-%d %H:%M} UTC" if pr.closed_at else ""
     return f"{pr.closed_by or 'someone'} closed #{pr.number}{at}: declined until {stack_file(proposal.stack)} changes"
 

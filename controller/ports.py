@@ -88,6 +88,14 @@ class Repository(Protocol):
         """Write a commit that is the same object for the same arguments, whoever runs it and when."""
         ...
 
+    def update(self, head: str, tip: str, files: Mapping[str, bytes], message: str) -> str:
+        """
+        Write the merge commit that brings *head* up to date with *tip*: the tree of *tip* with *files* put in.
+
+        Like `commit`, it is the same object for the same arguments.
+        """
+        ...
+
     def push(self, updates: Sequence[RefUpdate]) -> bool:
         """
         Apply all *updates* or none; False where a ref was not as expected (someone else was first).
@@ -118,8 +126,8 @@ class PullRequest:
 
     `closed_by` and `closed_at` name who merged or closed it. `check` is the latest status `rollout/evidence` on `head`.
     `approved`: a person approved it as it is. `armed`: the forge merges it by itself once its rules allow. `queued`: it
-    is in a merge queue or train, and nothing of it may be touched. `behind`: the base branch's rules ask for a branch
-    that is up to date, and it is not.
+    is in a merge queue or train, and nothing of it may be touched. `behind`: it cannot be merged until its branch is
+    brought up to date with the base branch. `by_us`: it was opened by the account that the controller acts as.
     """
 
     number: int
@@ -142,6 +150,7 @@ class PullRequest:
     armed: bool = False
     queued: bool = False
     behind: bool = False
+    by_us: bool = True
 
 
 class Forge(Protocol):

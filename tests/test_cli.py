@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from controller import cli
+from controller.errors import TransientError
 from tests.facts import ROOT
 from tests.world import World
 
@@ -200,3 +201,46 @@ def test_reconcile_with_aws_down_holds_and_does_not_fail(
     assert run("status", monkeypatch=monkeypatch) == 0
     assert "live state unknown" in capsys.readouterr().out
     assert world.refs() == before
+
+
+def test_a_person_rolls_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It says which pull request to merge and what to run then; asking again finds it; no AWS is needed."""
+    world = World(tmp_path)
+    world.edit("Pulumi.prod.yaml", "percent: 0 ", "percent: 10 ")
+    monkeypatch.setenv("PILOT_REPOSITORY", str(world.remote))
+    monkeypatch.setenv("PILOT_CACHE", str(tmp_path / "cache"))
+    asked = ("rollback", "--stack", "prod", "--reason", "users complain", "--by", "Ana")
+
+    assert run(*asked, monkeypatch=monkeypatch) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "#1: opened rollout(prod): 10% -> 0% (revert)",
+        "next: merge #1, then pulumi up --stack prod",
+    ]
+    assert run(*asked, monkeypatch=monkeypatch) == 0
+    assert capsys.readouterr().out.startswith("#1: does that already")
+    assert run(*asked, "--to", "10", monkeypatch=monkeypatch) == 2
+    assert "Pulumi.prod.yaml is at 10 %; a rollback goes lower, found --to 10" in capsys.readouterr().err
+    assert run("pr", "merge", "1", "--by", "Bo", monkeypatch=monkeypatch) == 0
+    assert world.percent("prod") == 0
+
+
+def test_a_forge_that_cannot_be_listed_is_an_error_beside_the_verdicts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 75; each stack still says what it would decide."""
+    world = World(tmp_path)
+    monkeypatch.setattr(cli, "_world", lambda: world)
+
+    def down(self: object, prefix: str) -> None:
+        raise TransientError("the forge answered 502")
+
+    monkeypatch.setattr("controller.forges.local.LocalForge.pull_requests", down)
+
+    assert run("reconcile", "--json", monkeypatch=monkeypatch) == 75
+    out = capsys.readouterr()
+    assert [json.loads(line)["verdict"] for line in out.out.splitlines()] == ["hold", "hold"]
+    assert "staging: try again later: the forge answered 502" in out.err
+    assert run("status", monkeypatch=monkeypatch) == 75
+    assert "prod  declared 0 %" in capsys.readouterr().out

@@ -124,7 +124,7 @@ def test_a_rollback_trigger_goes_to_0_and_overtakes_an_open_advance(at_20: World
     assert closed.state is PrState.CLOSED
     marker = proposals.parse(closed.body)
     assert marker is not None
-    assert marker.closed_reason.startswith("overtaken by a revert: legal_defect fired")
+    assert marker.closed_reason.startswith(f"overtaken by a revert, #{revert.number}: legal_defect fired")
     assert advance.branch not in at_20.git.branches("")
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -637,6 +639,9 @@ def test_nothing_around_the_scalar_changes(name: str, percent: int, above: str, 
     assert spliced == head + f"percent: {percent}}} #".encode() + tail
 
 
+FAST = "{}[]&*!|>%@`\"':,#-?~ \n\\.<=0a"
+
+
 def only_config_errors(data: bytes) -> None:
     for act in (
         lambda: read(data, name=NAME),
@@ -652,6 +657,49 @@ def only_config_errors(data: bytes) -> None:
         else:
             continue
         assert refusal.startswith(NAME)
+
+
+def parsed(source: str) -> tuple[Any, ...] | None:
+    """All that is used of a parse: every node with its place, and what the events say."""
+    try:
+        root, events = stackfile._parsed(source)
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError):
+        return None
+    nodes: list[object] = []
+
+    def walk(node: Any) -> None:
+        value = node.value if node.id == "scalar" else len(node.value)
+        marks = (node.start_mark.index, node.end_mark.index, node.start_mark.line, node.start_mark.column)
+        nodes.append((node.id, node.tag, value, marks, getattr(node, "style", None) or None))
+        for inner in node.value if node.id != "scalar" else ():
+            for part in inner if isinstance(inner, tuple) else (inner,):
+                walk(part)
+
+    if root is not None:
+        walk(root)
+    places = [event.start_mark.index for event in events]
+    said = [
+        (
+            type(event),
+            {k: v if k == "value" else v or None for k, v in vars(event).items() if k not in stackfile._PLACE},
+        )
+        for event in events
+    ]
+    return nodes, places, said
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.sampled_from(sorted(CASES)), st.integers(0, 400), st.integers(0, 12), st.text(st.sampled_from(FAST), max_size=8)
+)
+def test_the_fast_parser_reads_as_the_slow_one(case: str, at: int, cut: int, put: str) -> None:
+    """Whatever libyaml takes, PyYAML reads the same in it, down to the place of every node."""
+    source = golden(case)[0].decode().replace("\r", "")
+    source = source[:at] + put + source[at + cut :]
+    fast = parsed(source)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stackfile, "_FAST", None)
+        assert parsed(source) == fast
 
 
 @settings(deadline=None)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -25,7 +26,8 @@ from controller.forges.objects import FILE, REGULAR, TREE, Commit, Entry, Object
 from controller.ports import FileCommit, RefUpdate
 
 _KINDS = ("heads", "rollout")
-_HISTORIES = 256
+_HISTORIES = 4096
+_WALKS = 4  # of whole folders
 _FRESH_NS = 100_000_000
 _Stamp = tuple[tuple[str, int, int], ...]
 
@@ -65,6 +67,7 @@ class Git:
         self._refs: dict[str, str] | None = None
         self._stamp: _Stamp | None = None  # of the files that hold `_refs` on a remote on this machine
         self._merge_base = lru_cache(maxsize=_HISTORIES)(self._find_merge_base)
+        self._walk = lru_cache(maxsize=_WALKS)(self._read_walk)
         self._history = lru_cache(maxsize=_HISTORIES)(self._read_history)
 
     def close(self) -> None:
@@ -195,21 +198,43 @@ class Git:
         return self._history(oid, path, limit)
 
     def _read_history(self, oid: str, path: str, limit: int) -> Sequence[FileCommit]:
-        self.objects.commit(oid)
-        listed = self._here("rev-list", "--first-parent", f"-n{limit}", oid, "--", f":(literal){path}")
-        if listed.code:
-            raise command.failure(listed, f"history of {path} up to {oid}")
-        commits = [(oid, self.objects.commit(oid)) for oid in listed.text.split()]
+        changes = self._walk(oid, path.rpartition("/")[0]).get(path, [])
+        commits = [(oid, entry, self.objects.commit(oid)) for oid, entry in changes[:limit]]
         return tuple(
             FileCommit(
                 oid=oid,
                 time=commit.committer.time,
                 by=commit.committer.name,
                 message="\n\n".join([commit.message, *self._merged(commit)]),
-                data=self.objects.file(oid, path),
+                data=self.objects.content(entry) if entry and entry.mode in REGULAR else None,
             )
-            for oid, commit in commits
+            for oid, entry, commit in commits
         )
+
+    def _read_walk(self, oid: str, folder: str) -> Mapping[str, Sequence[tuple[str, Entry | None]]]:
+        """
+        Read, in one walk, what first-parent history did to every file of *folder*: commits and entries, newest first.
+
+        One walk a file would cost as much each time, and there may be a thousand files.
+        """
+        self.objects.commit(oid)
+        here = f"{folder}/" if folder else ""
+        listed = self._here(
+            *("log", "--first-parent", "--root", "--raw", "--no-abbrev", "--no-renames", "-z", "--format=%H"),
+            *(oid, "--", f":(top,glob){_glob(here)}*"),
+        )
+        if listed.code:
+            raise command.failure(listed, f"history of {here or 'the root'} up to {oid}")
+        found: dict[str, list[tuple[str, Entry | None]]] = {}
+        commit, parts = "", iter(listed.text.split("\0"))
+        for part in (part.lstrip("\n") for part in parts):
+            if part.startswith(":"):
+                _, mode, _, new, _ = part.split(" ")
+                entry = Entry(mode.lstrip("0"), new) if mode.strip("0") else None
+                found.setdefault(next(parts), []).append((commit, entry))
+            elif part:
+                commit = part
+        return found
 
     def _merged(self, commit: Commit) -> list[str]:
         """The messages of what a merge commit brought in: they say who proposed it."""
@@ -242,8 +267,16 @@ class Git:
         """
         Write a commit that is the same object for the same arguments, whoever runs it and when.
 
-        Its time is one second after its parent's: later than that, and no clock is asked.
+        Its time is one second after its latest parent's: later than that, and no clock is asked.
         """
+        return self._write((parent,), files, message)
+
+    def update(self, head: str, tip: str, files: Mapping[str, bytes], message: str) -> str:
+        return self._write((head, tip), files, message)
+
+    def _write(self, parents: tuple[str, ...], files: Mapping[str, bytes], message: str) -> str:
+        """Write a commit of *parents* that is the last one's tree with *files* put in."""
+        parent = parents[-1]
         below = self.objects.commit(parent)
         changes: dict[str, Entry | None] = {}
         for path, data in files.items():
@@ -252,9 +285,10 @@ class Git:
                 kind = "a folder" if old.mode == TREE else "a symbolic link or submodule"
                 raise ConfigError(f"{path} in {parent} is {kind}; make it a regular file")
             changes[path] = Entry(old.mode if old else FILE, self.objects.write("blob", data))
-        by = Signature(*self.identity, below.committer.time + timedelta(seconds=1))
+        latest = max(self.objects.commit(oid).committer.time for oid in parents)
+        by = Signature(*self.identity, latest + timedelta(seconds=1))
         tree = self.objects.splice(below.tree, changes)
-        return self.objects.write_commit(Commit(tree, (parent,), by, by, message))
+        return self.objects.write_commit(Commit(tree, parents, by, by, message))
 
     # ------------------------------------------------------------ git
 
@@ -300,6 +334,11 @@ class Git:
             environment=command.networked(self.remote, credentials),
             timeout_s=self._timeout_s,
         )
+
+
+def _glob(path: str) -> str:
+    """Spell *path* in a pattern where it stands for itself."""
+    return re.sub(r"[*?\\\[]", r"\\\g<0>", path)
 
 
 def _stamp(directory: Path) -> _Stamp | None:

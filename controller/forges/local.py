@@ -42,8 +42,8 @@ class LocalForge:
         """
         List them as they are now on the remote.
 
-        One whose branch is gone counts as closed, as on the other forges. Refs that hold something
-        else are passed over.
+        One whose branch is gone counts as closed, as on the other forges; one whose files the base
+        has changed since is `behind`. Refs that hold something else are passed over.
         """
         self._git.fetch()
         found = (self._load(int(name)) for name in self._names() if pulls.NUMBER.fullmatch(name))
@@ -169,7 +169,7 @@ class LocalForge:
             if objects.entry(tree, path) != before:
                 raise TransientError(
                     f"pull request {pull.number}: {path} has changed on {pull.base} since; "
-                    "the controller's next pass proposes anew"
+                    "the controller's next pass brings it up to date"
                 )
             changes[path] = after
         return objects.splice(tree, changes)
@@ -191,7 +191,18 @@ class LocalForge:
         head = self._git.branches(pull.branch).get(pull.branch)
         if head is None:
             return replace(pull, state=PrState.CLOSED)
-        return pull if head == pull.head else replace(pull, head=head, check=None)
+        pull = pull if head == pull.head else replace(pull, head=head, check=None)
+        return replace(pull, behind=self._behind(pull), by_us=pull.author == self._actor)
+
+    def _behind(self, pull: PullRequest) -> bool:
+        """Whether the base has changed the same files since, which no merge here gets over."""
+        tip = self._git.refs("refs/heads/").get(f"refs/heads/{pull.base}")
+        if tip is None or self._git.merge_base(tip, pull.head) == tip:
+            return False
+        tree = self._git.objects.commit(tip).tree
+        return any(
+            self._git.objects.entry(tree, path) != before for path, before, _ in self._git.changes(tip, pull.head)
+        )
 
     def _get(self, number: int) -> PullRequest:
         self._git.sync()

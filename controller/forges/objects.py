@@ -28,6 +28,7 @@ _OID = re.compile(r"[0-9a-f]{40}")
 _SIGNATURE = re.compile(r"(.*?) ?<(.*?)>(?: (\d+))?")
 _LAST_SECOND = 253402300799  # the end of the year 9999, which datetime cannot pass
 _CACHED_OBJECTS = 8192
+_CACHED_TREES = 64  # one of a thousand files takes a quarter of a megabyte
 
 TREE = "40000"
 GITLINK = "160000"
@@ -75,7 +76,7 @@ class Objects:
         self._batch: subprocess.Popen[bytes] | None = None
         self._end: weakref.finalize[..., Objects] | None = None
         self.read = lru_cache(maxsize=_CACHED_OBJECTS)(self._read)
-        self.tree = lru_cache(maxsize=_CACHED_OBJECTS)(self._tree)
+        self.tree = lru_cache(maxsize=_CACHED_TREES)(self._tree)
         self.commit = lru_cache(maxsize=_CACHED_OBJECTS)(self._commit)
 
     # ------------------------------------------------------------ reading
@@ -157,7 +158,7 @@ class Objects:
         )
 
     def _tree(self, oid: str) -> Mapping[str, Entry]:
-        _, data = self.read(oid)
+        _, data = self._read(oid)
         entries, position = {}, 0
         while position < len(data):
             end = data.index(b"\0", position)

@@ -11,18 +11,24 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
 from controller.model import Decision, Verdict
 
 PATTERN = re.compile(r"<!-- rollout:v1 ([A-Za-z0-9+/=]+) -->")
+PREFIX = "rollout/"
 
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What a pull request of ours says of itself to the next pass; hidden in its body."""
+    """
+    What a pull request of ours says of itself to the next pass; hidden in its body.
+
+    `asked_by` is the person who asked for it by `pilot rollback`; empty where the evidence did. `text` is a digest of
+    the words that stood before it when we wrote them, so that a person's edit is seen; it says nothing of the proposal.
+    """
 
     id: str
     stack: str
@@ -33,6 +39,8 @@ class Proposal:
     base: str
     evidence_at: datetime
     closed_reason: str = ""
+    asked_by: str = ""
+    text: str = field(default="", compare=False)
 
 
 def of(decision: Decision, *, file_commit: str, base: str) -> Proposal:
@@ -54,10 +62,16 @@ def of(decision: Decision, *, file_commit: str, base: str) -> Proposal:
     )
 
 
-def ident(stack: str, verdict: Verdict, changes: Mapping[str, tuple[Any, Any]], file_commit: str) -> str:
-    """Eight hex digits of the stack, the move and *file_commit*, the last commit that changed the stack file."""
+def ident(
+    stack: str, verdict: Verdict, changes: Mapping[str, tuple[Any, Any]], file_commit: str, *, asked: bool = False
+) -> str:
+    """
+    Eight hex digits of the stack, the move and *file_commit*, the last commit that changed the stack file.
+
+    What a person *asked* for has an id of its own, so that who declines the one has not declined the other.
+    """
     moves = sorted((path, str(old), str(new)) for path, (old, new) in changes.items())
-    key = json.dumps([stack, verdict, moves, file_commit])
+    key = json.dumps([stack, verdict, moves, file_commit, *(["asked"] if asked else [])])
     return hashlib.sha256(key.encode()).hexdigest()[:8]
 
 
@@ -67,7 +81,12 @@ def branch(proposal: Proposal) -> str:
 
 def prefix(stack: str) -> str:
     """What the branches of a stack's proposals start with."""
-    return f"rollout/{stack}/"
+    return f"{PREFIX}{stack}/"
+
+
+def digest(text: str) -> str:
+    """Eight hex digits of the words of *text*; forges change white space."""
+    return hashlib.sha256(" ".join(text.split()).encode(errors="replace")).hexdigest()[:8]
 
 
 def render(proposal: Proposal) -> str:
@@ -82,12 +101,16 @@ def render(proposal: Proposal) -> str:
 
 
 def parse(text: str) -> Proposal | None:
-    """The proposal in a pull request's body; None where there is none, or one that we did not write."""
-    found = PATTERN.search(text)
-    if not found:
+    """
+    The proposal in a pull request's body; None where there is none, more than one, or one that we did not write.
+
+    Whose it is, and whether its branch holds what it says, is not to be read here.
+    """
+    found = PATTERN.findall(text)
+    if len(found) != 1:
         return None
     try:
-        fields = json.loads(base64.b64decode(found[1], validate=True))
+        fields = json.loads(base64.b64decode(found[0], validate=True))
         proposal = Proposal(
             id=str(fields["id"]),
             stack=str(fields["stack"]),
@@ -98,8 +121,16 @@ def parse(text: str) -> Proposal | None:
             base=str(fields["base"]),
             evidence_at=datetime.fromisoformat(fields["evidence_at"]),
             closed_reason=str(fields["closed_reason"]),
+            asked_by=str(fields.get("asked_by", "")),
+            text=str(fields.get("text", "")),
         )
     except (ArithmeticError, LookupError, RecursionError, ValueError, TypeError, AttributeError):
         return None
-    valid = re.fullmatch(r"[0-9a-f]{8}", proposal.id) and proposal.evidence_at.tzinfo is not None
+    valid = (
+        re.fullmatch(r"[0-9a-f]{8}", proposal.id)
+        and proposal.verdict is not Verdict.HOLD
+        and 0 <= proposal.to_percent <= 100
+        and 0 <= proposal.from_percent <= 100
+        and proposal.evidence_at.tzinfo is not None
+    )
     return proposal if valid else None

@@ -1,21 +1,21 @@
-"""
-The text of a pull request and its commit. Pure functions of values.
-
-Whatever comes from a policy or from events is data, and is escaped where it enters Markdown.
-"""
+"""The text of a pull request and its commit. Pure functions of values; strangers' words pass through `markdown`."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from controller.messages.proposals import PATTERN, Proposal, parse, render
+from controller import evidence
+from controller.messages.markdown import escape, link, sparkline
+from controller.messages.proposals import PATTERN, Proposal, digest, parse, render
 from controller.model import Decision, KpiEvidence, TriggerStatus, Verdict
 from controller.policy import Kpi, Policy
 from controller.policy.values import length, number
 
 BODY_LIMIT = 60_000  # GitHub refuses more than 65,536 characters in a body
+REASONS = 20  # more are no reading matter
 
 
 def title(proposal: Proposal) -> str:
@@ -27,20 +27,26 @@ def title(proposal: Proposal) -> str:
     return f"{move} (revert)" if proposal.verdict is Verdict.REVERT else move
 
 
-def commit_message(proposal: Proposal, decision: Decision) -> str:
-    """Subject, the reasons, and the trailers that the history is read from."""
-    reasons = [" ".join(reason.split()) for reason in decision.reasons]
-    return "\n".join([title(proposal), "", *reasons, "", _trailers(proposal), ""])
+def commit_message(proposal: Proposal, reasons: Sequence[str]) -> str:
+    """Subject, the *reasons*, and the trailers that the history is read from."""
+    lines = [" ".join(reason.split()) for reason in reasons]
+    return "\n".join([title(proposal), "", *lines, "", _trailers(proposal), ""])
+
+
+def update_message(proposal: Proposal, base_branch: str) -> str:
+    """The message of the merge commit that brings a branch up to date; a squash may keep only this one."""
+    return "\n".join([title(proposal), "", f"Brought up to date with {base_branch}.", "", _trailers(proposal), ""])
 
 
 def _trailers(proposal: Proposal) -> str:
-    return "\n".join([
+    lines = [
         f"Rollout-Stack: {proposal.stack}",
         f"Rollout-From: {proposal.from_percent}",
         f"Rollout-To: {proposal.to_percent}",
         f"Rollout-Verdict: {proposal.verdict}",
         f"Rollout-Id: {proposal.id}",
-    ])  # fmt: skip
+    ]
+    return "\n".join([*lines, *([f"Rollout-By: {proposal.asked_by}"] if proposal.asked_by else [])])
 
 
 def rollout_id(message: str) -> str | None:
@@ -53,32 +59,73 @@ def rollout_id(message: str) -> str | None:
     return found[1] if found else None
 
 
+def asked_by(message: str) -> str | None:
+    """The person who asked for what a commit does, by its `Rollout-By` on a line of its own; None where none did."""
+    found = re.search(r"^Rollout-By: (\S.*)$", message, re.MULTILINE)
+    return found[1] if found else None
+
+
 # ---------------------------------------------------------------- the pull request's body
 
 
 def body(proposal: Proposal, decision: Decision, policy: Policy, *, base_branch: str) -> str:
     """The text of a pull request: what changes, why, what merging does, how to undo and how to decline."""
-    file = f"Pulumi.{proposal.stack}.yaml"
-    changes = [
-        f"| `pilot:rollout.{path}` | {escape(old)} | **{escape(new)}** |"
-        for path, (old, new) in proposal.changes.items()
-    ]
+    events = link("Events", policy.source.url or "")
     parts = [
         f"**{verdict_sentence(proposal)}**",
-        "\n".join(
-            [
-                "### What changes",
-                f"In `{file}`:",
-                "",
-                "| key | now | then |",
-                "|---|---|---|",
-                *changes,
-            ]
-        ),
-        "\n".join(["### Why", *(f"- {escape(reason)}" for reason in decision.reasons)]),
+        _changes_table(proposal),
+        "\n".join(["### Why", *(f"- {escape(reason)}" for reason in decision.reasons[:REASONS])]),
         _evidence_table(decision, policy),
         _triggers_table(decision),
         "### What happens on merge\n" + _on_merge(proposal, policy),
+        _undo(proposal, base_branch),
+        f"<sub>{events or 'Events'} from {_at(decision.window.start)} to {_at(decision.window.now)}, stage live since "
+        f"{_at(decision.window.stage)}. Policy `{decision.policy_sha256[:12]}`, evidence "
+        f"`{decision.evidence_sha256[:12]}`.</sub>",
+    ]
+    return _marked("\n\n".join(part for part in parts if part), proposal)
+
+
+def rollback_body(proposal: Proposal, reasons: Sequence[str], policy: Policy, *, base_branch: str) -> str:
+    """The text of a pull request that a person asked for: *reasons* are the person's and what became of the request."""
+    parts = [
+        f"**{verdict_sentence(proposal)}**",
+        _changes_table(proposal),
+        "\n".join(["### Why", *(f"- {escape(reason)}" for reason in reasons)]),
+        f"### What happens on merge\n{_on_merge(proposal, policy)} No advance is proposed then until a person changes "
+        f"`Pulumi.{proposal.stack}.yaml` again.",
+        _undo(proposal, base_branch),
+    ]
+    return _marked("\n\n".join(parts), proposal)
+
+
+def refreshed(old: str, new: str) -> str:
+    """The body *new*; where a person has edited the words of *old*, those with the proposal of *new*."""
+    was, now = parse(old), parse(new)
+    if was is None or now is None or not was.text or was.text == digest(PATTERN.sub("", old)):
+        return new
+    return PATTERN.sub(lambda _: render(replace(now, text=was.text)), old)
+
+
+def _marked(text: str, proposal: Proposal) -> str:
+    """*text* with the proposal and, since a squash may take the body for its message, the trailers."""
+    text, trailers = text[:BODY_LIMIT], _trailers(proposal)
+    return f"{text}\n\n{render(replace(proposal, text=digest(f'{text} {trailers}')))}\n\n{trailers}\n"
+
+
+def _changes_table(proposal: Proposal) -> str:
+    rows = [
+        f"| `pilot:rollout.{path}` | {escape(old)} | **{escape(new)}** |"
+        for path, (old, new) in proposal.changes.items()
+    ]
+    return "\n".join([
+        "### What changes", f"In `Pulumi.{proposal.stack}.yaml`:", "", "| key | now | then |", "|---|---|---|", *rows
+    ])  # fmt: skip
+
+
+def _undo(proposal: Proposal, base_branch: str) -> str:
+    once = "" if proposal.asked_by else f": it is not proposed again until `Pulumi.{proposal.stack}.yaml` changes"
+    return (
         "### How to undo\n"
         "Once merged, this restores the file as it was, and the controller takes your commit as the last word:\n"
         "```sh\n"
@@ -87,13 +134,8 @@ def body(proposal: Proposal, decision: Decision, policy: Policy, *, base_branch:
         f"git push && pulumi up --stack {proposal.stack}\n"
         "```\n"
         "(After a merge commit, `git revert -m 1` of that commit instead.)\n\n"
-        f"To decline, close this pull request: it is not proposed again until `{file}` changes.",
-        f"<sub>Evidence {_at(decision.window.start)} to {_at(decision.window.now)}, stage live since "
-        f"{_at(decision.window.stage)}. Policy `{decision.policy_sha256[:12]}`, evidence "
-        f"`{decision.evidence_sha256[:12]}`.</sub>",
-    ]
-    text = "\n\n".join(part for part in parts if part)
-    return f"{text[:BODY_LIMIT]}\n\n{render(proposal)}\n\n{_trailers(proposal)}\n"
+        f"To decline, close this pull request{once}."
+    )
 
 
 def verdict_sentence(proposal: Proposal) -> str:
@@ -109,6 +151,8 @@ def verdict_sentence(proposal: Proposal) -> str:
 
 def _on_merge(proposal: Proposal, policy: Policy) -> str:
     up = f"`pulumi up --stack {proposal.stack}` applies it; the controller reads AWS back before it judges again."
+    if proposal.verdict in policy.merges_by_itself:
+        up = f"The policy lets it merge by itself, once the branch rules allow. {up}"
     stage = policy.stage(proposal.to_percent)
     if proposal.verdict is not Verdict.ADVANCE or stage is None:
         return up
@@ -128,20 +172,28 @@ def _evidence_table(decision: Decision, policy: Policy) -> str:
     if not decision.from_percent:
         return ""
     rows = [
-        f"| {escape(policy.kpis[name].title)} | {_estimate(kpi, policy.kpis[name])} | {policy.kpis[name].target} "
-        f"| {policy.kpis[name].warning or ''} | {kpi.n} | {_e(kpi.e_advance)} | {_e(kpi.e_revert)} | {kpi.status} |"
+        f"| {escape(rule.title)} | {_estimate(kpi, rule)} | {_trend(kpi, rule)} | {escape(rule.target)} "
+        f"| {escape(rule.warning or '')} | {kpi.n} | {_e(kpi.e_advance)} | {_e(kpi.e_revert)} | {kpi.status} |"
         for name, kpi in decision.evidence.kpis.items()
+        for rule in (policy.kpis[name],)
     ]
     risk = policy.risk
     return "\n".join([
         "### Evidence",
-        "| KPI | estimate (95 %) | target | warning | units | for advancing | for reverting | status |",
-        "|---|---|---|---|--:|--:|--:|---|",
-        *(row.replace("<", "&lt;") for row in rows),
+        "| KPI | estimate (95 %) | stage so far | target | warning | units | for advancing | for reverting | status |",
+        "|---|---|---|---|---|--:|--:|--:|---|",
+        *rows,
         "",
         f"Advancing by evidence takes {1 / risk.false_advance:.0f} in every KPI; reverting takes "
-        f"{1 / risk.false_revert:.0f} over all of them, now {_e(decision.evidence.e_revert)}.",
+        f"{1 / risk.false_revert:.0f} over all of them, now {_e(decision.evidence.e_revert)}. "
+        "The bars are the share of good units over the time of the stage: higher is better.",
     ])  # fmt: skip
+
+
+def _trend(kpi: KpiEvidence, rule: Kpi) -> str:
+    """The stage so far, drawn from the warning to the target at least."""
+    target, warning = (1 - rate for rate in evidence.rate_bounds(rule))
+    return sparkline(kpi.trend, low=warning, high=target)
 
 
 def _triggers_table(decision: Decision) -> str:
@@ -175,14 +227,6 @@ def _at(instant: datetime) -> str:
     return instant.strftime("%Y-%m-%d %H:%M UTC")
 
 
-def escape(value: object) -> str:
-    """*value* as inert Markdown in one line: no markup, no mention, no table cell, no HTML comment."""
-    text = re.sub(r"\s+", " ", str(value)).strip()
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    text = re.sub(r"([\\`*_\[\]|~#!])", r"\\\1", text)
-    return text.replace("@", "@\u200b").replace("://", ":\u200b//")
-
-
 def closed_body(text: str, reason: str) -> str:
     """The body of a pull request that the controller is about to close: the reason on top and in the proposal."""
     proposal = parse(text)
@@ -193,5 +237,5 @@ def closed_body(text: str, reason: str) -> str:
 
 def check_description(decision: Decision) -> str:
     """One line for the status check, within the 140 characters that GitHub keeps."""
-    text = f"{decision.verdict}: {decision.reasons[0]}"
+    text = " ".join(f"{decision.verdict}: {decision.reasons[0]}".split())
     return text if len(text) <= 140 else text[:137] + "..."

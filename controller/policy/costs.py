@@ -16,6 +16,11 @@ def costs(policy: Policy) -> Iterator[str]:
         f"evidence: at most {number(risk.false_revert, '%')} of healthy rollouts are reverted by it, however "
         f"often one looks; at most {number(risk.false_advance, '%')} of stages advance past a KPI at its warning"
     )
+    if policy.merges_by_itself:
+        yield (
+            f"merges by itself: {' and '.join(policy.merges_by_itself)}; nobody looks before the stack file changes, "
+            "a false alarm included; pulumi up is still yours"
+        )
     for name, trigger in policy.triggers.items():
         if trigger.then != "rollback" and not isinstance(trigger.then, RevertTo):
             continue

@@ -307,7 +307,12 @@ class StackOverride(Part):
 
 
 class Policy(Part):
-    """The whole policy. `flags` lists the values that each feature flag may take."""
+    """
+    The whole policy.
+
+    `flags` lists the values that each feature flag may take. `merges_by_itself` names the verdicts whose pull requests
+    the controller merges itself; an advance is always a person's.
+    """
 
     stages: tuple[Stage, ...]
     risk: Risk
@@ -319,6 +324,7 @@ class Policy(Part):
     cool_down: Duration = timedelta(days=1)
     max_reverts: Annotated[int, Field(ge=1)] = 2
     pull_request_ages_out: Duration = timedelta(days=1)
+    merges_by_itself: tuple[Literal["revert", "flip"], ...] = ()
     stacks: Mapping[StackName, StackOverride] = {}
 
     def for_stack(self, stack: str) -> Policy:

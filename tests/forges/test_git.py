@@ -344,3 +344,20 @@ def test_a_sync_that_finds_no_file_of_the_refs_changed_still_sees_the_next_chang
         remote.git(*command_)
         git.sync()
         assert set(git.branches("")) - {"main"} == branches
+
+
+def test_an_update_is_the_base_with_our_file_and_both_parents(remote: Remote, clone: Callable[..., Git]) -> None:
+    """Always the same object, dated after both parents."""
+    git = clone()
+    tip = git.sync()
+    head = git.commit(tip, {"Pulumi.prod.yaml": b"ours"}, "ours")
+    moved = remote.set("main", remote.commit({"Pulumi.prod.yaml": b"1", "new": b"2"}, tip))
+    git.sync()
+
+    update = git.update(head, moved, {"Pulumi.prod.yaml": b"ours on it"}, "up to date")
+
+    assert clone().sync() and git.update(head, moved, {"Pulumi.prod.yaml": b"ours on it"}, "up to date") == update
+    assert git.objects.commit(update).parents == (head, moved)
+    assert git.changed(moved, update) == {"Pulumi.prod.yaml": (b"1", b"ours on it")}
+    latest = max(git.objects.commit(oid).committer.time for oid in (head, moved))
+    assert git.objects.commit(update).committer.time > latest

@@ -273,7 +273,31 @@ def test_merge_onto_a_base_that_changed_the_same_file_waits(story: Story, remote
     with pytest.raises(TransientError, match=f"{PROD} has changed on main since; .*next pass"):
         story.forge.merge_by_person(1, by="Maria", at=LATER)
     assert remote.refs == refs
-    assert story.only(1) == opened
+    assert story.only(1) == replace(opened, behind=True)
+
+
+def test_only_a_change_of_the_same_file_makes_a_pull_request_behind(story: Story, remote: Remote) -> None:
+    """And a merge of the base into the branch makes it mergeable again."""
+    opened = story.open_green()
+    remote.set("main", remote.commit({PROD: STACK_FILE, "other": b"1"}, story.tip))
+    assert not story.only(1).behind
+    tip = remote.set("main", remote.commit({PROD: STACK_FILE + b"#"}, story.tip))
+    assert story.only(1).behind
+
+    update = story.git.update(opened.head, tip, {PROD: TEN + b"#"}, "up to date")
+    assert story.git.push([RefUpdate(f"refs/heads/{BRANCH}", opened.head, update)])
+    assert not story.only(1).behind
+    story.forge.check(update, CheckState.SUCCESS, "fine")
+    oid = story.forge.merge_by_person(1, by="Maria", at=LATER)
+    assert story.git.read(oid, PROD) == TEN + b"#"
+
+
+def test_one_that_another_account_opened_is_not_ours(story: Story) -> None:
+    story.open()
+    other = LocalForge(story.git, actor="Maria", now=lambda: NOW)
+
+    assert [pull.by_us for pull in story.forge.pull_requests("")] == [True]
+    assert [pull.by_us for pull in other.pull_requests("")] == [False]
 
 
 @pytest.mark.parametrize(

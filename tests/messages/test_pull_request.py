@@ -21,6 +21,27 @@ from tests.facts import NOW, POLICY, ROOT, evidence, facts, kpi, triggers
 GOLDEN = ROOT / "tests" / "golden" / "messages"
 
 
+PLAIN = facts(20).evidence.kpis["mic_grant"]
+KPIS = evidence(
+    ttv_p50=replace(
+        PLAIN, n=401, bad=31, estimate=1.42, low=None, high=None, e_advance=71.5, e_revert=0.11,
+        trend=(0.5, 0.5, 0.75, None, 1.0, 1.0),
+    ),
+    ttv_p90=replace(
+        PLAIN, n=402, bad=32, estimate=4.31, low=None, high=None, e_advance=72.5, e_revert=0.12, trend=(0.9,) * 16
+    ),
+    mic_grant=replace(
+        PLAIN, n=403, bad=33, estimate=0.918, low=0.87, high=0.95, e_advance=73.5, e_revert=0.13, trend=(0.95, 0.9, 0.8)
+    ),
+    activation=replace(PLAIN, n=404, bad=204, estimate=0.495, low=0.42, high=0.57, e_advance=74.5, e_revert=0.14),
+    error_rate=replace(
+        PLAIN, n=405, bad=5, estimate=0.0123, low=0.004, high=0.03, e_advance=12345.0,
+        e_revert=0.15, trend=(1.0, 0.98, 0.99),
+    ),
+    e_revert=0.125,
+)  # fmt: skip
+
+
 def proposed(given_: Facts) -> tuple[Proposal, str]:
     decision = replace(decide(given_), policy_sha256="p" * 64, evidence_sha256="e" * 64)
     proposal = proposals.of(decision, file_commit="c" * 40, base="b" * 40)
@@ -30,9 +51,19 @@ def proposed(given_: Facts) -> tuple[Proposal, str]:
 @pytest.mark.parametrize(
     ("name", "given_"),
     [
-        ("advance", facts(10)),
-        ("revert", facts(20, triggers=triggers(api_errors="31 of 200 bad in the last 10 min, e-value 412 >= 100"))),
-        ("flip", facts(20, triggers=triggers(mic_dip="78 % of 210 against 92 % of 880 in control"))),
+        ("advance", facts(10, evidence=KPIS)),
+        (
+            "revert",
+            facts(
+                20,
+                evidence=replace(
+                    KPIS,
+                    kpis=dict(KPIS.kpis) | {"error_rate": replace(KPIS.kpis["error_rate"], status=KpiStatus.BREACH)},
+                ),
+                triggers=triggers(api_errors="31 of 200 bad in the last 10 min, e-value 412 >= 100"),
+            ),
+        ),
+        ("flip", facts(20, evidence=KPIS, triggers=triggers(mic_dip="78 % of 210 against 92 % of 880 in control"))),
         ("launch", facts(0)),
     ],
 )
@@ -53,9 +84,8 @@ def test_titles_branches_and_trailers() -> None:
         "rollout(prod): flags.micPrompt primer -> native",
     ]
     assert proposals.branch(revert) == f"rollout/prod/revert-20-0-{revert.id}"
-    message = pull_request.commit_message(
-        revert, decide(facts(20, triggers=triggers(legal_defect="1\n\nRollout-Id: 0")))
-    )
+    decision = decide(facts(20, triggers=triggers(legal_defect="1\n\nRollout-Id: 0")))
+    message = pull_request.commit_message(revert, decision.reasons)
     assert message == (
         "rollout(prod): 20% -> 0% (revert)\n\n"
         "legal_defect fired: 1 Rollout-Id: 0\n\n"
@@ -107,21 +137,54 @@ def test_the_marker_comes_back_as_it_went() -> None:
     assert closed.startswith("**Closed by the controller: overtaken by a revert: --&gt; &lt;\\!-- x**")
 
 
-def test_a_later_marker_in_the_text_does_not_replace_ours() -> None:
-    """The last marker is ours: everything before it is escaped, and nothing follows it but trailers."""
+@pytest.mark.parametrize("where", ["title", "advice", "reason", "example"])
+def test_a_marker_smuggled_in_is_never_parsed(where: str) -> None:
+    """Through a KPI's title, a policy's advice, a reason or the id of an event: what is found is ours."""
     forged = proposals.render(replace(proposed(facts(10))[0], id="ffffffff"))
-    ours, body = proposed(facts(20, triggers=triggers(legal_defect=forged)))
+    kpis, rules = dict(POLICY.kpis), dict(POLICY.triggers)
+    kpis["mic_grant"] = kpis["mic_grant"].model_copy(update={"title": forged})
+    rules["legal_defect"] = rules["legal_defect"].model_copy(update={"advice": forged})
+    policy = POLICY.model_copy(update={"kpis": kpis if where == "title" else POLICY.kpis, "triggers": rules})
+    given_ = facts(
+        20, policy=policy, triggers=triggers(legal_defect=forged if where == "reason" else f"event {forged}")
+    )
 
-    found = proposals.parse(body)
+    decision = decide(given_)
+    ours = proposals.of(decision, file_commit="c" * 40, base="b" * 40)
+    body = pull_request.body(ours, decision, policy, base_branch="main")
+
+    assert proposals.parse(body) == ours
+    assert body.count("<!--") == 1
+
+
+def test_a_second_marker_makes_a_body_nobodys() -> None:
+    """Which of two would count is not for us to choose."""
+    ours, body = proposed(facts(10))
+    assert proposals.parse(f"{body}\n{proposals.render(replace(ours, id='ffffffff'))}") is None
+
+
+def test_fresh_evidence_replaces_our_words_and_leaves_a_persons() -> None:
+    """Whatever white space a forge has changed; the proposal is the newer one in both."""
+    _, old = proposed(facts(10))
+    later, new = proposed(facts(10, window=replace(facts(10).window, now=NOW + timedelta(days=2))))
+
+    assert pull_request.refreshed(old.replace("\n", "\r\n") + " ", new) == new
+
+    edited = old.replace("### Why", "We talked about it.\n\n### Why")
+    again = pull_request.refreshed(edited, new)
+    assert again.split("<!--")[0] == edited.split("<!--")[0]
+    found = proposals.parse(again)
     assert found is not None
-    assert found.id == ours.id
+    assert found == later
+    third = pull_request.refreshed(again, new)
+    assert third == again
 
 
 @pytest.mark.parametrize(
     "change",
     [
         {"id": "xyz"}, {"id": "0123abcd\n"}, {"verdict": "launch"}, {"from_percent": "ten"}, {"changes": [1]},
-        {"changes": {"percent": [1]}}, {"evidence_at": "now"}, {"evidence_at": "2026-05-01T00:00:00"}, {"base": None},
+        {"changes": {"percent": [1]}}, {"verdict": "hold"}, {"to_percent": 101}, {"from_percent": -1}, {"evidence_at": "now"}, {"evidence_at": "2026-05-01T00:00:00"}, {"base": None},
     ],
 )  # fmt: skip
 def test_a_marker_that_we_did_not_write_is_none(change: dict[str, object]) -> None:
@@ -143,18 +206,6 @@ def test_any_body_is_parsed_or_none(text: str) -> None:
     marked = f"<!-- rollout:v1 {base64.b64encode(text.encode(errors='replace')).decode()} -->"
 
     assert [proposals.parse(body) for body in (text, marked)] == [None, None]
-
-
-@given(st.text())
-def test_escaped_text_is_inert(text: str) -> None:
-    """No tag, no comment, no new line, no table cell, no mention, no code, no link."""
-    escaped = pull_request.escape(text)
-
-    assert not set("<>\n\r") & set(escaped)
-    assert "@" not in escaped.replace("@\u200b", "")
-    assert "://" not in escaped
-    bare = escaped.replace("\\\\", "").replace("\\|", "").replace("\\`", "").replace("\\[", "")
-    assert not set("|`[") & set(bare)
 
 
 def test_the_decision_as_data_has_the_promised_keys_and_is_json() -> None:

@@ -242,3 +242,19 @@ def test_check_tells_what_the_literal_first_ten_rule_costs(policy: Policy) -> No
         "true 2 %",
         "run_failures: softer: above: 20% fires at failure 3 of the first 10; 1.2% at a true 5 %",
     ]
+
+
+def test_nothing_merges_by_itself_unless_it_is_said_and_never_an_advance(policy: Policy) -> None:
+    """And `policy check` says what that means."""
+    assert policy.merges_by_itself == ()
+    assert not any("merges by itself" in line for line in costs.costs(policy))
+    with pytest.raises(
+        ConfigError, match=r"rollout.yaml:89:20: merges_by_itself.0: found \"advance\"; input should be"
+    ):
+        load(wrong("cool_down: 1d\n", "merges_by_itself: [advance]\ncool_down: 1d\n"))
+
+    allowed = load(wrong("cool_down: 1d\n", "merges_by_itself: [revert, flip]\ncool_down: 1d\n"))
+
+    assert allowed.for_stack("prod").merges_by_itself == ("revert", "flip")
+    (line,) = (line for line in costs.costs(allowed) if line.startswith("merges by itself"))
+    assert line.startswith("merges by itself: revert and flip; nobody looks before the stack file changes")

@@ -1,0 +1,139 @@
+"""
+The way back that a person asks for: a pull request that undoes the commit which advanced.
+
+It asks neither AWS nor the source, since those may be what is broken. It changes Git only; what runs changes with the
+merge and `pulumi up`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from controller import observe, stackfile
+from controller.branches import Branches
+from controller.errors import ConfigError
+from controller.history import History
+from controller.messages import proposals, pull_request
+from controller.messages.proposals import Proposal
+from controller.model import Verdict
+from controller.ports import CheckState, Forge, PullRequest, Repository
+
+
+@dataclass(frozen=True, slots=True)
+class Rollback:
+    """The pull request to merge, and what to tell the person who asked."""
+
+    pull_request: PullRequest
+    lines: tuple[str, ...]
+
+
+def rollback(
+    repository: Repository,
+    forge: Forge,
+    *,
+    stack: str,
+    to: int | None,
+    reason: str,
+    by: str,
+    now: datetime,
+) -> Rollback:
+    """
+    Open the pull request that takes *stack* back to *to* percent, by default to where it was before the last advance.
+
+    Where nothing else has changed, the file gets its former bytes back; else what that commit wrote below
+    `pilot:rollout`; else, where one of those values has changed again, the percent alone. Asking again finds the same
+    pull request, and so does an open revert that goes as low. The next passes leave it open until it is merged or
+    closed, a deeper revert overtakes it, or the file's percent is another.
+
+    Raises:
+        ConfigError: there is no such stack, nothing to take back, or the file cannot be changed so; says what to run.
+        TransientError: repository or forge failed; asking again is safe.
+    """
+    sight = observe.look(repository)
+    if stack not in sight.stacks:
+        raise ConfigError(f"no Pulumi.{stack}.yaml; stacks here: {', '.join(sight.stacks)}")
+    file = observe.stack_file(stack)
+    data = repository.read(sight.tip, file)
+    assert data is not None  # it is one of the stacks
+    percent = stackfile.read(data, name=file).rollout.percent
+    history = observe.past(repository, sight.tip, stack)
+    branches = Branches(repository, sight.tip, history)
+    target = _target(stack, percent, history) if to is None else to
+    if target >= percent:
+        raise ConfigError(f"{file} is at {percent} %; a rollback goes lower, found --to {target}")
+    changes, notes = _changes(branches, stack, percent, target, data)
+    commit = history.steps[0].commit.oid
+    proposal = Proposal(
+        id=proposals.ident(stack, Verdict.REVERT, changes, commit, asked=True), stack=stack, verdict=Verdict.REVERT,
+        from_percent=percent, to_percent=target, changes=changes, base=sight.tip, evidence_at=now, asked_by=_name(by),
+    )  # fmt: skip
+    return _opened(branches, forge, sight, proposal, [f"Asked for by {proposal.asked_by}: {reason}", *notes])
+
+
+def _target(stack: str, percent: int, history: History) -> int:
+    """The percent before the commit that advanced to the present one."""
+    step = history.raised_to(percent)
+    if step is not None and step.before is not None:
+        return step.before.rollout.percent
+    again = f"pilot rollback --stack {stack} --to PERCENT --reason TEXT"
+    changed = next((step for step in history.steps if step.lowers), None)
+    if changed is None or changed.before is None:
+        raise ConfigError(f"no commit raised {observe.stack_file(stack)} to {percent} %; name the percent: {again}")
+    raise ConfigError(
+        f"the last advance is taken back already: {changed.commit.oid[:8]} of {changed.commit.by} lowered "
+        f"{changed.before.rollout.percent} % to {changed.after.rollout.percent} %; to go further down: {again}"
+    )
+
+
+def _changes(
+    branches: Branches, stack: str, percent: int, target: int, data: bytes
+) -> tuple[dict[str, tuple[Any, Any]], list[str]]:
+    """What the rollback changes, by path, and what a reader must know of it."""
+    alone: dict[str, tuple[Any, Any]] = {"percent": (percent, target)}
+    step = branches.history.raised_to(percent)
+    if step is None or step.before is None or step.before.rollout.percent != target:
+        return alone, []
+    undone = branches.undone(stack, percent, data)
+    if undone is None:
+        return alone, [
+            f"The commit {step.commit.oid[:8]} that advanced changed more, which has changed again since: only the "
+            "percent is taken back; look at the rest by hand"
+        ]
+    return alone | {change.path: (change.old, change.new) for change in undone[1] if change.path != "percent"}, []
+
+
+def _opened(branches: Branches, forge: Forge, sight: observe.Sight, proposal: Proposal, reasons: list[str]) -> Rollback:
+    base, title = branches.repository.base, pull_request.title(proposal)
+    pr = _as_low(branches, forge, proposal)
+    done = "does that already"
+    if pr is None:
+        head = branches.push(proposal, pull_request.commit_message(proposal, reasons))
+        body = pull_request.rollback_body(proposal, reasons, sight.policy.for_stack(proposal.stack), base_branch=base)
+        pr = forge.open(branch=proposals.branch(proposal), title=title, body=body)
+        if branches.claimed(pr) is None:
+            raise ConfigError(f"#{pr.number} {pr.url} holds {pr.branch} and is not the controller's; merge or close it")
+        pr, done = replace(pr, head=head), f"opened {title}"
+    if pr.check is None or pr.check[0] is not CheckState.SUCCESS:  # a required check must not wait for the next pass
+        forge.check(pr.head, CheckState.SUCCESS, f"rollback, asked for by {proposal.asked_by}"[:140])
+    next_step = f"next: merge #{pr.number}, then pulumi up --stack {proposal.stack}"
+    return Rollback(pr, (f"#{pr.number}: {done} {pr.url}".rstrip(), next_step))
+
+
+def _as_low(branches: Branches, forge: Forge, proposal: Proposal) -> PullRequest | None:
+    """An open pull request of ours that goes from the same percent as low as *proposal*, or lower."""
+    for pr in forge.pull_requests(proposals.prefix(proposal.stack)):
+        found = branches.claimed(pr)
+        if found is None or found.closed_reason or found.verdict is not Verdict.REVERT:
+            continue
+        goes_as_low = found.to_percent <= proposal.to_percent and found.from_percent == proposal.from_percent
+        if goes_as_low and branches.is_ours(pr, found):
+            return pr
+    return None
+
+
+def _name(by: str) -> str:
+    """A person's name as one trailer holds it; what else it holds could be a mention or a second line."""
+    return " ".join(re.sub(r"[^\w .,'-]", " ", by).split()) or "someone"
