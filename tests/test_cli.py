@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from controller import cli
+from controller import cli, wiring
 from controller.errors import TransientError
 from tests.facts import ROOT
 from tests.world import World
@@ -231,7 +231,7 @@ def test_a_forge_that_cannot_be_listed_is_an_error_beside_the_verdicts(
 ) -> None:
     """Exit code 75; each stack still says what it would decide."""
     world = World(tmp_path)
-    monkeypatch.setattr(cli, "_world", lambda: world)
+    monkeypatch.setattr(cli, "_world", lambda: wiring.World(world.reader, world.forge, lambda: None))
 
     def down(self: object, prefix: str) -> None:
         raise TransientError("the forge answered 502")
