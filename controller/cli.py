@@ -157,6 +157,7 @@ def rollback(stack: str, to: int | None, reason: str, by: str) -> int:
     settings = _settings()
     repository = wiring.repository(settings)
     forge = wiring.forge(settings, repository, _now)
+    _warn(wiring.warning(settings))
     opened = way_back.rollback(repository, forge, stack=stack, to=to, reason=reason, by=by, now=_now())
     for line in opened.lines:
         _console().print(line, markup=False)
@@ -332,7 +333,10 @@ def _read(file: Path) -> bytes:
 def _world() -> Any:
     from controller import wiring
 
-    return wiring.world(_settings(), _now)
+    settings = _settings()
+    world = wiring.world(settings, _now)
+    _warn(wiring.warning(settings))
+    return world
 
 
 def _repository() -> Any:
@@ -351,6 +355,13 @@ def _settings() -> Any:
     from controller.settings import Settings
 
     return Settings.load(os.environ)
+
+
+@cache
+def _warn(warning: str | None) -> None:
+    """Say it to people, once a process however many passes that makes."""
+    if warning is not None:
+        _console(stderr=True).print(f"warning: {warning}", markup=False)
 
 
 def _complain(error: Exception | None, stack: str = "") -> None:

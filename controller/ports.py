@@ -127,7 +127,8 @@ class PullRequest:
     `closed_by` and `closed_at` name who merged or closed it. `check` is the latest status `rollout/evidence` on `head`.
     `approved`: a person approved it as it is. `armed`: the forge merges it by itself once its rules allow. `queued`: it
     is in a merge queue or train, and nothing of it may be touched. `behind`: it cannot be merged until its branch is
-    brought up to date with the base branch. `by_us`: it was opened by the account that the controller acts as.
+    brought up to date with the base branch. `by_us`: it was opened by the account that the controller acts as; what no
+    forge has said so of is left alone.
     """
 
     number: int
@@ -150,7 +151,15 @@ class PullRequest:
     armed: bool = False
     queued: bool = False
     behind: bool = False
-    by_us: bool = True
+    by_us: bool = False
+
+
+class Merge(StrEnum):
+    """What has come of asking for a merge; `armed` is left to the forge, which merges once its rules allow."""
+
+    MERGED = "merged"
+    ARMED = "armed"
+    NOT_YET = "not yet"
 
 
 class Forge(Protocol):
@@ -178,9 +187,9 @@ class Forge(Protocol):
         """Report the status `rollout/evidence` on commit *head*."""
         ...
 
-    def merge(self, pr: PullRequest) -> bool:
+    def merge(self, pr: PullRequest) -> Merge:
         """
-        Merge *pr* at exactly its `head`, or arm the forge to do so once its rules allow; False where it cannot yet.
+        Merge *pr* at exactly its `head`, or arm the forge to do so once its rules allow, and say which.
 
         Raises:
             ConfigError: the repository's settings or our permissions forbid it.

@@ -17,7 +17,7 @@ from controller.branches import Branches
 from controller.messages import proposals, pull_request
 from controller.messages.proposals import Proposal
 from controller.model import Decision, Verdict
-from controller.ports import CheckState, Forge, PrState, PullRequest, Repository
+from controller.ports import CheckState, Forge, Merge, PrState, PullRequest, Repository
 
 ADVANCES = 0
 HANDS_OFF = "This branch was edited by a person; it is theirs now, and the controller leaves it alone."
@@ -254,10 +254,13 @@ class Proposer:
         """Merge at the head that this pass has found, or made, to hold our proposal and nothing else."""
         if self.dry_run:
             self._say(f"merged #{pr.number}, as the policy says")
-        elif self.forge.merge(pr):
-            self._say(f"merged #{pr.number}, or armed its merge, as the policy says")
-        else:
-            self._say(f"could not merge #{pr.number} yet; the next pass tries again")
+            return
+        said = {
+            Merge.MERGED: f"merged #{pr.number}, as the policy says",
+            Merge.ARMED: f"left #{pr.number} to the forge to merge once its rules allow, as the policy says",
+            Merge.NOT_YET: f"could not merge #{pr.number} yet; the next pass tries again",
+        }
+        self._say(said[self.forge.merge(pr)])
 
     def _hands_off(self, pr: PullRequest) -> None:
         """Leave an edited branch to the person, and say so once; its check must not stand in the person's way."""

@@ -49,6 +49,15 @@ def world(settings: Settings, now: Callable[[], datetime]) -> World:
     )
 
 
+def warning(settings: Settings) -> str | None:
+    """What the user should know of the forge's token: that it is a workflow's, whose pull requests start no other."""
+    if kind(settings) != "github" or settings.app_id or settings.token not in (None, settings.ci_token):
+        return None
+    from controller.forges.github import WORKFLOW_ADVICE
+
+    return WORKFLOW_ADVICE
+
+
 def repository(settings: Settings) -> Git:
     """The repository that holds the state, mirrored in the cache; by https with the forge's token, if there is one."""
     remote = settings.remote()
@@ -136,7 +145,6 @@ def _github(settings: Settings, token: Callable[[], str]) -> Forge:
     from controller.forges import github
 
     address, owner, name = _place(settings)
-    workflows = not settings.app_id and settings.token in (None, settings.ci_token)
     return github.GitHub(
         settings.api or github.api(address.host),
         owner,
@@ -144,7 +152,6 @@ def _github(settings: Settings, token: Callable[[], str]) -> Forge:
         token=token,
         branch=settings.base,
         cache=Cache(settings.cache / "forges" / _key(settings.remote())),
-        warning=github.WORKFLOW_ADVICE if workflows else None,
     )
 
 

@@ -226,6 +226,25 @@ def test_a_person_rolls_back(
     assert world.percent("prod") == 0
 
 
+def test_a_workflows_token_is_warned_of_once_a_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By a pass and by a rollback, on stderr, also where nothing is reached then; a second pass keeps quiet."""
+    for name, value in {
+        "PILOT_REPOSITORY": "https://github.com/acme/shop", "GITHUB_TOKEN": "ghs_1", "PILOT_CACHE": str(tmp_path),
+        "https_proxy": "http://127.0.0.1:9",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    said = "warning: the token is a workflow's GITHUB_TOKEN"
+    for command in (("reconcile", "--json"), ("rollback", "--stack", "prod", "--reason", "users complain")):
+        cli._warn.cache_clear()
+        assert run(*command, monkeypatch=monkeypatch) == 75
+        out = capsys.readouterr()
+        assert (out.err.count(said), out.out) == (1, "")
+        assert run(*command, monkeypatch=monkeypatch) == 75
+        assert said not in capsys.readouterr().err
+
+
 def test_a_forge_that_cannot_be_listed_is_an_error_beside_the_verdicts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,7 +13,7 @@ from controller import reconcile as loop
 from controller.errors import ConfigError, TransientError
 from controller.messages import proposals, pull_request
 from controller.model import Verdict
-from controller.ports import CheckState, Forge, PrState, PullRequest, RefUpdate
+from controller.ports import CheckState, Forge, Merge, PrState, PullRequest, RefUpdate
 from controller.reconcile import Outcome
 from tests.forge_world import FILE_NAME, LocalWorld
 from tests.memory import MemoryGit, Server
@@ -434,7 +434,7 @@ def test_a_revert_merges_by_itself_where_the_policy_says_so() -> None:
     outcome, steps = scene.reconcile()
 
     assert steps == ["push", "open", "check", "merge"]
-    assert outcome.actions[-1] == "merged #1, or armed its merge, as the policy says"
+    assert outcome.actions[-1] == "merged #1, as the policy says"
     assert scene.world.pulls()[0].state is PrState.MERGED
 
 
@@ -482,10 +482,17 @@ def test_one_whose_check_could_not_be_reported_is_not_merged() -> None:
 def test_one_that_cannot_be_merged_yet_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """And said; the forge's no is a ConfigError and is told as one."""
     scene = _unmerged_revert()
-    monkeypatch.setattr("controller.forges.local.LocalForge.merge", lambda *_: False)
+    monkeypatch.setattr("controller.forges.local.LocalForge.merge", lambda *_: Merge.NOT_YET)
     assert scene.reconcile()[0].actions == ("could not merge #1 yet; the next pass tries again",)
     monkeypatch.undo()
     assert scene.reconcile()[1] == ["merge"]
+
+
+def test_one_that_the_forge_merges_later_is_said_to_be_armed(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = _unmerged_revert()
+    monkeypatch.setattr("controller.forges.local.LocalForge.merge", lambda *_: Merge.ARMED)
+    said = "left #1 to the forge to merge once its rules allow, as the policy says"
+    assert scene.reconcile()[0].actions == (said,)
 
 
 def test_a_dry_run_says_all_of_it_and_does_nothing(advancing: Scene) -> None:

@@ -95,10 +95,15 @@ GITHUB = "https://github.com/acme/shop"
     ],
 )
 def test_a_workflows_own_token_is_warned_about(variables: Mapping[str, str], warns: bool) -> None:
-    made = forge(GITHUB, **variables)
+    assert isinstance(forge(GITHUB, **variables), GitHub)
+    said = wiring.warning(settings(GITHUB, **variables))
+    assert (said is not None and "no workflow runs by itself" in said) is warns
 
-    assert isinstance(made, GitHub)
-    assert (made.warning is not None) is warns
+
+def test_on_another_forge_that_token_is_nothing_special() -> None:
+    variables = {"PILOT_TOKEN": "t", "GITHUB_TOKEN": "t"}
+    assert wiring.warning(settings("https://gitlab.com/acme/shop", **variables)) is None
+    assert wiring.warning(settings("/srv/git/shop.git", **variables)) is None
 
 
 def test_an_app_goes_before_a_token_and_git_shares_its_token() -> None:

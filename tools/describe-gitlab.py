@@ -22,13 +22,13 @@ CALLS = (
     *("ListProjectMergeRequests", "GetMergeRequest", "CreateMergeRequest", "UpdateMergeRequest", "AcceptMergeRequest"),
     *("ListMergeRequestNotes", "CreateMergeRequestNote", "GetMergeRequestApprovals"),
     *("GetCommitStatuses", "SetCommitStatus"),
-    *("GetMergeRequestOnAMergeTrain", "AddMergeRequestToMergeTrain"),
+    *("GetMergeRequestOnAMergeTrain", "AddMergeRequestToMergeTrain", "CurrentUser"),
 )
 PLAIN = {"string": "string", "bool": "boolean", "float64": "number", "int": "integer", "int64": "integer"}
 TIMES = {"time.Time": "date-time", "ISOTime": "date"}
 
 CALL = (
-    r"^func \(s \*\w+\) {name}\(pid any(.*?), options \.\.\.RequestOptionFunc\) "
+    r"^func \(s \*\w+\) {name}\((.*?)options \.\.\.RequestOptionFunc\) "
     r"\((.*?), \*Response, error\) \{{(.*?)^\}}"
 )
 STRUCT = r"^type {name} struct \{{\n(.*?)^\}}"

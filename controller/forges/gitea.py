@@ -16,12 +16,13 @@ from urllib.parse import quote
 
 from controller.errors import TransientError
 from controller.forges import clip
+from controller.forges.account import Account
 from controller.forges.answers import Answer, RefusedError, UnansweredError
 from controller.forges.cache import Cache
 from controller.forges.client import Client
 from controller.forges.listing import Details, Listing
 from controller.forges.patience import Patience
-from controller.ports import CheckState, PrState, PullRequest
+from controller.ports import CheckState, Merge, PrState, PullRequest
 
 CONTEXT = "rollout/evidence"
 _DESCRIPTION = 255  # characters of a status that its list shows
@@ -47,7 +48,7 @@ class Gitea:
     """
     Implements `controller.ports.Forge` on *owner*/*name* of the instance at *url*, for branch *base*.
 
-    *token* gives an access token with the scopes `write:repository` and `write:issue`, each time anew.
+    *token* gives an access token with the scopes `write:repository`, `write:issue` and `read:user`, each time anew.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Gitea:
             cache=cache,
             patience=patience,
         )
+        self._account = Account(self._client, token)
         self._listing = Listing(
             self._pages,
             what=f"{self._client.base}/{self._here}: pull requests into {base}",
@@ -106,7 +108,7 @@ class Gitea:
     def _whole(self, item: dict[str, Any]) -> PullRequest:
         """The pull request of *item*, with what Gitea keeps elsewhere."""
         try:
-            pull = _pull_request(item)
+            pull = self._pull_request(item)
             if pull.state is PrState.CLOSED:
                 return replace(pull, closed_by=self._closed_by(item))
             if pull.state is PrState.MERGED:
@@ -117,7 +119,7 @@ class Gitea:
             found = self._details.of(pull.number, item, lambda: self._read_details(item))
             check = found["check"]
             return replace(
-                _pull_request(item),
+                self._pull_request(item),
                 check=(CheckState(check[0]), check[1]) if check else None,
                 comments=tuple(found["comments"]),
                 approved=found["approved"],
@@ -126,6 +128,9 @@ class Gitea:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise TransientError(f"Gitea: pull request #{item.get('number')} makes no sense: {error!r}") from error
+
+    def _pull_request(self, item: Mapping[str, Any]) -> PullRequest:
+        return replace(_pull_request(item), by_us=item["author_id"] == self._account.id())
 
     def _read_details(self, item: Mapping[str, Any]) -> dict[str, Any]:
         events = self._timeline(item)
@@ -142,6 +147,9 @@ class Gitea:
     def _asks_up_to_date(self) -> bool:
         """
         Whether the base branch's rule asks for branches that are up to date.
+
+        A conflict is not told reliably: `mergeable` is false too while it is computed, and may stay so
+        (https://github.com/go-gitea/gitea/issues/25849). Taken for one, that would change branches for nothing.
 
         Only an administrator's token may read the rules; for others it counts as no.
         """
@@ -224,7 +232,7 @@ class Gitea:
             trouble = unanswered
         else:
             self._seen[item["head"]] = item["number"]
-            return _pull_request(item)
+            return self._pull_request(item)
         if (found := self._open_of(branch)) is None:
             raise trouble
         return found
@@ -270,7 +278,7 @@ class Gitea:
         wanted = {"state": state.value, "context": CONTEXT, "description": clip.line(description, _DESCRIPTION)}
         self._client.request("POST", f"{self._here}/statuses/{head}", body=wanted, safe=True)
 
-    def merge(self, pr: PullRequest) -> bool:
+    def merge(self, pr: PullRequest) -> Merge:
         """
         Merge *pr* now at its head, in the repository's default style, where its status is a success.
 
@@ -279,7 +287,7 @@ class Gitea:
         """
         check = self._check(pr.head)
         if not self._is_open_at(pr) or check is None or check[0] != CheckState.SUCCESS.value:
-            return self._is_merged_at(pr)
+            return self._merged_at(pr)
         style = self._client.get(self._here).body.get("default_merge_style") or "merge"
         wanted = {"do": style, "head_commit_id": pr.head, "delete_branch_after_merge": True}
         try:
@@ -289,15 +297,15 @@ class Gitea:
                 raise
         except UnansweredError:
             pass  # what has become of it is read below
-        return self._is_merged_at(pr)
+        return self._merged_at(pr)
 
     def _is_open_at(self, pr: PullRequest) -> bool:
         item = self._client.get(f"{self._here}/pulls/{pr.number}").body
         return bool(item["state"] == "open" and item["head"]["sha"] == pr.head)
 
-    def _is_merged_at(self, pr: PullRequest) -> bool:
+    def _merged_at(self, pr: PullRequest) -> Merge:
         item = self._client.get(f"{self._here}/pulls/{pr.number}").body
-        return bool(item["merged"] and item["head"]["sha"] == pr.head)
+        return Merge.MERGED if item["merged"] and item["head"]["sha"] == pr.head else Merge.NOT_YET
 
 
 def _pull_request(item: Mapping[str, Any]) -> PullRequest:
@@ -329,6 +337,7 @@ def _trimmed(item: Mapping[str, Any]) -> dict[str, Any]:
         "review_comments": item.get("review_comments") or 0,
         "draft": bool(item.get("draft")),
         "author": user["login"] if user else "",
+        "author_id": user["id"] if user else None,
         "merged_by": merger["login"] if merger else None,
         "branch": head["label"],
         "head": head["sha"],
@@ -346,5 +355,7 @@ def _time(text: str) -> datetime:
 def _permission(method: str, path: str) -> str:
     if path.endswith("/merge"):
         return "a user whom the branch protection lets merge"
+    if path == "user":
+        return "a token with the scope read:user"
     scope = "issue" if "/issues/" in path else "repository"
     return f"a token with the scope {'read' if method == 'GET' else 'write'}:{scope}, of a user with that right here"

@@ -18,7 +18,7 @@ from controller.forges.cache import Cache
 from controller.forges.client import Client
 from controller.forges.github_pulls import Pulls
 from controller.forges.patience import Patience
-from controller.ports import CheckState, PrState, PullRequest
+from controller.ports import CheckState, Merge, PrState, PullRequest
 
 CONTEXT = "rollout/evidence"
 # https://docs.github.com/en/actions/how-tos/write-workflows/choose-when-workflows-run/trigger-a-workflow
@@ -43,8 +43,7 @@ class GitHub:
     Implements `controller.ports.Forge` on repository *owner*/*name* at the API *base*, such as
     `https://api.github.com` or `https://HOST/api/v3`.
 
-    *token* is asked for the token before every request. *branch* is the base branch. *warning* is something that the
-    user should be told about the token, or None.
+    *token* is asked for the token before every request. *branch* is the base branch.
     """
 
     def __init__(
@@ -57,10 +56,8 @@ class GitHub:
         branch: str = "main",
         cache: Cache | None = None,
         patience: Patience | None = None,
-        warning: str | None = None,
     ) -> None:
         root, version = _split(base)
-        self.warning = warning
         self._owner = owner
         self._name = name
         self._branch = branch
@@ -104,7 +101,7 @@ class GitHub:
             return found
         except RefusedError as refused:
             return self._adopt(branch, refused)
-        return self._pulls.take(answer.body)
+        return self._pulls.take(answer.body, opened=True)
 
     def edit(self, number: int, *, body: str) -> None:
         self._change(number, {"body": clip.body(body, _BODY)})
@@ -146,7 +143,7 @@ class GitHub:
 
     # ------------------------------------------------------------ merging
 
-    def merge(self, pr: PullRequest) -> bool:
+    def merge(self, pr: PullRequest) -> Merge:
         """
         Merge, or arm auto-merge or the merge queue, at exactly `pr.head`.
 
@@ -154,14 +151,16 @@ class GitHub:
         without asking.
         """
         seen, methods = self._mergeability(pr.number)
-        if seen["state"] != "OPEN" or seen["isDraft"] or seen["headRefOid"] != pr.head:
-            return False
+        if seen["headRefOid"] != pr.head or (seen["state"] == "OPEN" and seen["isDraft"]):
+            return Merge.NOT_YET
+        if seen["state"] != "OPEN":
+            return _merge_of(seen)
         if seen["isInMergeQueue"] or seen["autoMergeRequest"] is not None:
-            return True
+            return Merge.ARMED
         state = seen["mergeStateStatus"]
         if seen["isMergeQueueEnabled"] or state in _WAITING:
             return self._arm(pr, seen, methods[0])
-        return state in _READY and self._merge_now(pr, seen, methods[0])
+        return self._merge_now(pr, seen, methods[0]) if state in _READY else Merge.NOT_YET
 
     def _mergeability(self, number: int) -> tuple[Any, Sequence[str]]:
         variables = {"owner": self._owner, "name": self._name, "number": number}
@@ -176,7 +175,7 @@ class GitHub:
             raise ConfigError(f"{self._owner}/{self._name} allows no merge method; allow one in its settings")
         return found["pullRequest"], methods
 
-    def _merge_now(self, pr: PullRequest, seen: Any, method: str) -> bool:
+    def _merge_now(self, pr: PullRequest, seen: Any, method: str) -> Merge:
         headline, text = _message(seen, pr)
         asked = {"sha": pr.head, "merge_method": method}
         if method != "rebase":  # a rebase keeps the messages
@@ -185,14 +184,14 @@ class GitHub:
         try:
             self._client.request("PUT", path, body=asked, safe=False)
         except UnansweredError:
-            return bool(self._mergeability(pr.number)[0]["state"] == "MERGED")
+            return _merge_of(self._mergeability(pr.number)[0])
         except RefusedError as refused:
             if refused.status == 409 or (refused.status == 405 and not _FORBIDDEN.search(refused.said)):
-                return False
+                return Merge.NOT_YET
             raise
-        return True
+        return Merge.MERGED
 
-    def _arm(self, pr: PullRequest, seen: Any, method: str) -> bool:
+    def _arm(self, pr: PullRequest, seen: Any, method: str) -> Merge:
         headline, text = _message(seen, pr)
         asked = {"pullRequestId": seen["id"], "mergeMethod": method.upper(), "expectedHeadOid": pr.head}
         if method != "rebase":
@@ -200,8 +199,7 @@ class GitHub:
         try:
             graphql.execute(self._client, self._graph, graphql.ARM, {"input": asked})
         except UnansweredError:
-            seen, _ = self._mergeability(pr.number)
-            return bool(seen["isInMergeQueue"] or seen["autoMergeRequest"] or seen["state"] == "MERGED")
+            return _merge_of(self._mergeability(pr.number)[0])
         except graphql.RejectedError as rejected:
             if _ARMING_NEEDS_NOTHING.search(rejected.said):  # what blocked it has just gone
                 return self._merge_now(pr, seen, method)
@@ -209,8 +207,8 @@ class GitHub:
                 raise ConfigError(
                     f"GitHub: {rejected.said}; switch on auto-merge in the repository's settings"
                 ) from None
-            return False
-        return True
+            return Merge.NOT_YET
+        return Merge.ARMED
 
     # ------------------------------------------------------------ helpers
 
@@ -267,6 +265,12 @@ def _split(base: str) -> tuple[str, str]:
     """On a server of one's own REST is below /api/v3 and GraphQL beside it, at /api/graphql."""
     base = base.rstrip("/")
     return (base.removesuffix("/v3"), "v3/") if base.endswith("/api/v3") else (base, "")
+
+
+def _merge_of(seen: Any) -> Merge:
+    if seen["state"] == "MERGED":
+        return Merge.MERGED
+    return Merge.ARMED if seen["isInMergeQueue"] or seen["autoMergeRequest"] else Merge.NOT_YET
 
 
 def _message(seen: Any, pr: PullRequest) -> tuple[str, str]:

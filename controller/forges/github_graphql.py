@@ -22,6 +22,7 @@ query Details($ids: [ID!]!, $context: String!, $open: Boolean!) {
       isInMergeQueue
       mergeStateStatus
       reviewDecision
+      viewerDidAuthor
       autoMergeRequest { enabledAt }
       mergedBy { __typename login }
       mergeCommit { oid }

@@ -25,6 +25,8 @@ FRESH_S = 600.0
 _RACY_S = 10.0
 _MARGIN_S = 600.0  # by how much one server of theirs may lag behind another
 _TRIES = 5
+# A conflict too: what we bring up to date gets the base's tree with our change put in.
+_BEHIND = ("BEHIND", "DIRTY")
 _OPEN_AT_ONCE = 20
 _ENDED_AT_ONCE = 100  # the most that `nodes` takes
 _STATES = {
@@ -51,6 +53,7 @@ class Details:
     armed: bool
     queued: bool
     behind: bool
+    by_us: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,7 @@ class Row:
             armed=self.pull.armed or found.armed,
             queued=found.queued,
             behind=found.behind,
+            by_us=found.by_us,
         )
 
 
@@ -121,13 +125,14 @@ class Pulls:
         found = (row.current() for row in self._known.rows.values())
         return sorted((pull for pull in found if pull.branch.startswith(prefix)), key=lambda pull: pull.number)
 
-    def take(self, item: Any) -> PullRequest:
+    def take(self, item: Any, *, opened: bool = False) -> PullRequest:
         """
-        Learn a pull request from the answer to a write of ours, and return it.
+        Learn a pull request from the answer to a write of ours, and return it; *opened* where that write opened it.
 
         The answer is trusted above a list that does not show it yet.
         """
         row = _row(item)
+        row = replace(row, pull=replace(row.pull, by_us=opened))
         if self._known is not None:
             self._learn(self._known, row)
             self.save()
@@ -261,7 +266,8 @@ class Pulls:
             approved=on_head or node["reviewDecision"] == "APPROVED",
             armed=node["autoMergeRequest"] is not None,
             queued=node["isInMergeQueue"],
-            behind=node["mergeStateStatus"] == "BEHIND",
+            behind=node["mergeStateStatus"] in _BEHIND,
+            by_us=node["viewerDidAuthor"],
         )
 
     def _comments(self, node: Any) -> tuple[str, ...]:

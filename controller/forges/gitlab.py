@@ -15,12 +15,13 @@ from urllib.parse import quote
 
 from controller.errors import ConfigError, TransientError
 from controller.forges import clip
+from controller.forges.account import Account
 from controller.forges.answers import Answer, RefusedError, UnansweredError
 from controller.forges.cache import Cache
 from controller.forges.client import Client
 from controller.forges.listing import Details, Listing
 from controller.forges.patience import Patience
-from controller.ports import CheckState, PrState, PullRequest
+from controller.ports import CheckState, Merge, PrState, PullRequest
 
 CONTEXT = "rollout/evidence"
 _DESCRIPTION = 255  # characters of a status, https://docs.gitlab.com/api/commits/#set-commit-pipeline-status
@@ -49,6 +50,8 @@ _WAITS_FOR = (
 )
 # What only a person or another pass can change.
 _NOT_NOW = ("draft_status", "conflict", "need_rebase", "broken_status", "not_open", "merge_request_blocked")
+# What bringing the branch up to date gets over: that puts our change into the tree of the base.
+_BEHIND = ("need_rebase", "conflict")
 
 _FIELDS = (
     *("iid", "title", "description", "state", "created_at", "source_branch", "target_branch", "sha", "author"),
@@ -86,6 +89,7 @@ class GitLab:
             cache=cache,
             patience=patience,
         )
+        self._account = Account(self._client, token)
         self._listing = Listing(
             self._pages,
             what=f"{self._client.base}/{self._here}: merge requests into {base}",
@@ -120,7 +124,7 @@ class GitLab:
         """The pull request of *item*, and, while it is open, what GitLab keeps elsewhere."""
         try:
             if _STATES[item["state"]] is not PrState.OPEN:
-                return _pull_request(item)
+                return self._pull_request(item)
             number = int(item["iid"])
             if number not in self._listing.fresh:
                 item = _trimmed(self._client.get(f"{self._here}/merge_requests/{number}", cached=True).body)
@@ -137,8 +141,11 @@ class GitLab:
         except (KeyError, TypeError, ValueError) as error:
             raise TransientError(f"GitLab: merge request !{item.get('iid')} makes no sense: {error!r}") from error
 
+    def _pull_request(self, item: Mapping[str, Any]) -> PullRequest:
+        return replace(_pull_request(item), by_us=item["author"]["id"] == self._account.id())
+
     def _known(self, item: Mapping[str, Any]) -> PullRequest:
-        pull = _pull_request(item)
+        pull = self._pull_request(item)
         if not pull.head:  # just opened, and not yet prepared
             branch = self._client.get(f"{self._here}/repository/branches/{quote(pull.branch, safe='')}").body
             pull = replace(pull, head=branch["commit"]["id"])
@@ -260,7 +267,7 @@ class GitLab:
         said = self._check(head)
         return said is not None and said[0] == state.value
 
-    def merge(self, pr: PullRequest) -> bool:
+    def merge(self, pr: PullRequest) -> Merge:
         """
         Merge *pr* at its head, put it on the merge train, or let GitLab merge it once pipeline and approvals allow.
 
@@ -268,13 +275,13 @@ class GitLab:
         (https://gitlab.com/gitlab-org/gitlab/-/issues/28779), so that `detailed_merge_status` decides what they mean.
         """
         item = self._client.get(f"{self._here}/merge_requests/{pr.number}").body
-        if item["state"] == "merged" or item["sha"] != pr.head or item["state"] != "opened":
-            return bool(item["state"] == "merged" and item["sha"] == pr.head)
+        if item["state"] != "opened" or item["sha"] != pr.head:
+            return _merge_of(item, pr)
         status = item["detailed_merge_status"]
         if status in _FORBIDDEN:
             raise ConfigError(f"GitLab: merge request !{pr.number} may not be merged: {status}; see its page")
         if item["merge_when_pipeline_succeeds"] or status in _NOT_NOW:
-            return bool(item["merge_when_pipeline_succeeds"])
+            return _merge_of(item, pr)
         wanted: dict[str, object] = {"sha": pr.head, "should_remove_source_branch": True}
         wanted |= {"auto_merge": True} if status in _WAITS_FOR else {}
         method, path = "PUT", f"{self._here}/merge_requests/{pr.number}/merge"
@@ -290,8 +297,16 @@ class GitLab:
                 raise
         except UnansweredError:
             pass  # what has become of it is read below
-        now = self._client.get(f"{self._here}/merge_requests/{pr.number}").body
-        return bool(now["sha"] == pr.head and (now["state"] == "merged" or now["merge_when_pipeline_succeeds"]))
+        return _merge_of(self._client.get(f"{self._here}/merge_requests/{pr.number}").body, pr)
+
+
+def _merge_of(item: Mapping[str, Any], pr: PullRequest) -> Merge:
+    """What *item* says of a merge at the head of *pr*."""
+    if item["sha"] != pr.head:
+        return Merge.NOT_YET
+    if item["state"] == "merged":
+        return Merge.MERGED
+    return Merge.ARMED if item["state"] == "opened" and item["merge_when_pipeline_succeeds"] else Merge.NOT_YET
 
 
 def _checked(token: str) -> str:
@@ -325,14 +340,14 @@ def _pull_request(item: Mapping[str, Any]) -> PullRequest:
         url=item["web_url"],
         draft=item["draft"],
         armed=bool(item["merge_when_pipeline_succeeds"]) and state is PrState.OPEN,
-        behind=item["detailed_merge_status"] == "need_rebase",
+        behind=item["detailed_merge_status"] in _BEHIND,
     )
 
 
 def _trimmed(item: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: item.get(name) for name in _FIELDS}
     for name in ("author", "merged_by", "merge_user", "closed_by"):
-        kept[name] = {"username": user["username"]} if (user := item.get(name)) else None
+        kept[name] = {"id": user["id"], "username": user["username"]} if (user := item.get(name)) else None
     return kept
 
 

@@ -17,7 +17,7 @@ from controller.errors import ConfigError, TransientError
 from controller.forges import pulls
 from controller.forges.git import Git
 from controller.forges.objects import FILE, Commit, Entry, Signature
-from controller.ports import CheckState, PrState, PullRequest, RefUpdate
+from controller.ports import CheckState, Merge, PrState, PullRequest, RefUpdate
 
 _PULLS = "refs/rollout/pulls/"
 _TRIES = 20
@@ -68,6 +68,7 @@ class LocalForge:
                 author=self._actor,
                 state=PrState.OPEN,
                 created=self._now().astimezone(UTC),
+                by_us=True,
             )
             if self._git.push([self._saved(pull, f"open: {title}", self._actor, pull.created)]):
                 return pull
@@ -93,16 +94,16 @@ class LocalForge:
                     lambda now: replace(now, check=(state, description)) if now.head == head else now,
                 )
 
-    def merge(self, pr: PullRequest) -> bool:
+    def merge(self, pr: PullRequest) -> Merge:
         """Merge *pr* where it stands at its `head` and its check passes; nothing is armed here."""
         now = self._get(pr.number)
         if now.state is not PrState.OPEN or now.head != pr.head:
-            return False
+            return Merge.NOT_YET
         try:
             self.merge_by_person(pr.number, by=self._actor, at=self._now())
         except TransientError:
-            return False
-        return True
+            return Merge.NOT_YET
+        return Merge.MERGED
 
     # ------------------------------------------------------------ what people do
 
@@ -186,13 +187,14 @@ class LocalForge:
         pull = pulls.read(number, self._git.objects, oid) if oid else None
         if pull is None or pull.base != self._git.base or pull.branch == pull.base:
             return None
+        pull = replace(pull, by_us=pull.author == self._actor)
         if pull.state is not PrState.OPEN:
             return pull
         head = self._git.branches(pull.branch).get(pull.branch)
         if head is None:
             return replace(pull, state=PrState.CLOSED)
         pull = pull if head == pull.head else replace(pull, head=head, check=None)
-        return replace(pull, behind=self._behind(pull), by_us=pull.author == self._actor)
+        return replace(pull, behind=self._behind(pull))
 
     def _behind(self, pull: PullRequest) -> bool:
         """Whether the base has changed the same files since, which no merge here gets over."""

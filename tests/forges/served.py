@@ -61,7 +61,7 @@ class Served(World):
 
 class GitLabWorld(Served):
     description = ("gitlab.json", "/api/v4")
-    can = frozenset(("draft", "approve", "queue", "arm", "fork", "reopen"))
+    can = frozenset(("draft", "approve", "queue", "arm", "fork", "reopen", "conflict"))
     writes = {  # noqa: RUF012
         "open": r"POST .*/merge_requests$",
         "edit": r"PUT .*/merge_requests/\d+$",
@@ -91,6 +91,9 @@ class GitLabWorld(Served):
     def edit(self, number: int, body: str, by: str) -> None:
         mr = self.server.get(number)
         mr.description, mr.updated = body, self.clock.now()
+
+    def open(self, branch: str, title: str, body: str, by: str) -> int:
+        return self.server.create(branch, title, body, by).iid
 
     def reopen(self, number: int, by: str) -> None:
         mr = self.server.get(number)
@@ -149,6 +152,9 @@ class GiteaWorld(Served):
     def edit(self, number: int, body: str, by: str) -> None:
         pull = self.server.get(number)
         pull.body, pull.updated = body, self.clock.now()
+
+    def open(self, branch: str, title: str, body: str, by: str) -> int:
+        return self.server.create(branch, title, body, by).number
 
     def reopen(self, number: int, by: str) -> None:
         self.server.reopen(number, by)

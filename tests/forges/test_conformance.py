@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from controller.errors import TransientError
-from controller.ports import CheckState, Forge, PrState, PullRequest
+from controller.ports import CheckState, Forge, Merge, PrState, PullRequest, RefUpdate
 from tests.forges.conftest import STACK_FILE
-from tests.forges.worlds import BOT, WORLDS, World, only, propose
+from tests.forges.worlds import BOT, PROD, WORLDS, World, only, propose
 
 BRANCH = "rollout/prod/advance-0-10-0123abcd"
 TITLE = "rollout(prod): 0% -> 10%"
@@ -58,7 +58,7 @@ def test_an_opened_pull_request_is_what_every_controller_reads(world: World, for
         world.clock.now(),
     )
     assert (pull.author, pull.closed_by, pull.closed_at, pull.merged_as) == (BOT, None, None, None)
-    assert (pull.check, pull.comments) == (None, ())
+    assert (pull.check, pull.comments, pull.by_us) == (None, (), True)
     assert not (pull.draft or pull.approved or pull.armed or pull.queued or pull.behind)
     assert world.controller()[0].pull_requests("rollout/prod/") == [pull]
     assert forge.pull_requests("rollout/prod/") == [pull]
@@ -215,6 +215,39 @@ def test_what_a_person_pushed_and_wrote_is_seen(world: World, forge: Forge) -> N
     assert (only(forge, pull.number).head, only(forge, pull.number).body) == (head, "mine")
 
 
+def test_a_pull_request_is_ours_by_who_opened_it_and_not_by_its_words(world: World, forge: Forge) -> None:
+    """Another account on the very branch, with the very text."""
+    ours = opened(world, forge)
+    propose(world.controller()[1], "rollout/staging/advance-0-10-0123abcd", 20)
+    number = world.open("rollout/staging/advance-0-10-0123abcd", TITLE, BODY, "mallory")
+
+    for seen in (forge, world.controller()[0]):
+        assert {pull.number: (pull.by_us, pull.author) for pull in seen.pull_requests("")} == {
+            ours.number: (True, BOT),
+            number: (False, "mallory"),
+        }
+    adopted = forge.open(branch="rollout/staging/advance-0-10-0123abcd", title=TITLE, body=BODY)
+    assert (adopted.number, adopted.by_us) == (number, False)
+    forge.edit(number, body="edited by us")
+    assert not only(forge, number).by_us
+
+
+def test_a_branch_that_conflicts_is_behind_until_it_is_brought_up_to_date(world: World, forge: Forge) -> None:
+    if "conflict" not in world.can:
+        pytest.skip("this forge does not tell reliably")
+    git = world.controller()[1]
+    pull = opened(world, forge)
+    world.clock.sleep(60)
+    tip = world.push("main", STACK_FILE.replace(b"percent: 0", b"percent: 1"))
+    world.clock.sleep(601)
+    assert only(forge, pull.number).behind
+
+    assert git.sync() == tip
+    merged = git.update(pull.head, tip, {PROD: TWENTY}, "up to date")
+    assert git.push([RefUpdate(f"refs/heads/{BRANCH}", pull.head, merged)])
+    assert not only(forge, pull.number).behind
+
+
 def test_a_draft_an_approval_an_armed_merge_and_a_queue_are_seen(world: World, forge: Forge) -> None:
     pull = opened(world, forge)
     for what in ("approve", "draft", "arm", "queue"):
@@ -236,10 +269,10 @@ def test_the_head_that_was_seen_is_merged_and_no_other(world: World, forge: Forg
     forge.check(moved, CheckState.SUCCESS, "all KPIs good")
     before = world.remote.refs["refs/heads/main"]
 
-    assert forge.merge(pull) is False
+    assert forge.merge(pull) is Merge.NOT_YET
     assert world.remote.refs["refs/heads/main"] == before
 
-    assert forge.merge(only(forge, pull.number)) is True
+    assert forge.merge(only(forge, pull.number)) is Merge.MERGED
     seen = only(forge, pull.number)
     assert (seen.state, seen.merged_as) == (PrState.MERGED, world.remote.refs["refs/heads/main"])
     assert world.remote.git("show", "main:Pulumi.prod.yaml").encode() == TWENTY.rstrip()
@@ -250,7 +283,7 @@ def test_what_has_ended_is_not_merged(world: World, forge: Forge) -> None:
     forge.check(pull.head, CheckState.SUCCESS, "all KPIs good")
     world.close(pull.number, "ann")
 
-    assert forge.merge(pull) is False
+    assert forge.merge(pull) is Merge.NOT_YET
     assert only(forge, pull.number).state is PrState.CLOSED
 
 
@@ -300,9 +333,9 @@ def test_a_merge_whose_answer_is_lost_is_looked_up(remote: World, applied: bool)
     forge.check(pull.head, CheckState.SUCCESS, "good")
     world.lose("merge", applied=applied)
 
-    assert forge.merge(pull) is applied
+    assert forge.merge(pull) is (Merge.MERGED if applied else Merge.NOT_YET)
     if not applied:
-        assert forge.merge(pull) is True
+        assert forge.merge(pull) is Merge.MERGED
     assert only(forge, pull.number).state is PrState.MERGED
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from controller.errors import ConfigError, TransientError
 from controller.forges.gitea import Gitea
-from controller.ports import CheckState, PrState, PullRequest
+from controller.ports import CheckState, Merge, PrState, PullRequest
 from tests.forges import served
 from tests.forges.fakes.gitea import Review
 from tests.forges.fakes.server import Fault
@@ -93,7 +93,7 @@ def test_what_is_not_possible_yet_is_for_later(
 ) -> None:
     change(world)
 
-    assert forge.merge(green) is False
+    assert forge.merge(green) is Merge.NOT_YET
     assert world.server.get(1).state == "open"
 
 
@@ -121,13 +121,13 @@ def test_what_settings_forbid_is_a_persons(
 def test_someone_elses_merge_a_moment_before_is_as_good(world: GiteaWorld, forge: Gitea, green: PullRequest) -> None:
     world.server.merge(1, "ann")
 
-    assert forge.merge(green) is True
+    assert forge.merge(green) is Merge.MERGED
 
 
 def test_it_is_merged_in_the_repositorys_own_style(world: GiteaWorld, forge: Gitea, green: PullRequest) -> None:
     world.server.style, world.server.styles = "squash", ("squash",)
 
-    assert forge.merge(green) is True
+    assert forge.merge(green) is Merge.MERGED
     assert len(world.remote.git("rev-list", "--parents", "-1", "main").split()) == 2, "no merge commit"
 
 
@@ -138,7 +138,7 @@ def test_a_head_without_a_good_status_is_not_merged(
     if state:
         forge.check(pull.head, state, "why")
 
-    assert forge.merge(pull) is False
+    assert forge.merge(pull) is Merge.NOT_YET
     assert not [entry for entry in world.server.log if entry.path.endswith("/merge")]
 
 
@@ -208,7 +208,7 @@ def test_a_merged_one_whose_branch_is_gone_is_known_by_its_label(
 
 def test_mergeable_is_not_asked(world: GiteaWorld, forge: Gitea, green: PullRequest) -> None:
     assert world.server.mergeable is False
-    assert forge.merge(green) is True
+    assert forge.merge(green) is Merge.MERGED
 
 
 def test_who_closed_it_is_asked_once(world: GiteaWorld, forge: Gitea, pull: PullRequest, tmp_path: Path) -> None:
@@ -416,3 +416,14 @@ def test_a_rate_limit_of_a_proxy_is_waited_for(world: GiteaWorld, forge: Gitea, 
 
     assert len(forge.pull_requests("rollout/")) == 1
     assert world.clock.slept == [42.0]
+
+
+def test_without_the_scope_that_tells_who_we_are_nothing_is_taken_for_ours(
+    world: GiteaWorld, pull: PullRequest
+) -> None:
+    world.server.hides_user = True
+    world.server.tokens["another"] = BOT
+    other = Gitea("acme", "shop", token=lambda: "another", url=world.server.url, patience=world.patience())
+
+    with pytest.raises(ConfigError, match=r"probably missing: a token with the scope read:user"):
+        other.pull_requests("rollout/")

@@ -18,7 +18,7 @@ from controller.forges.cache import Cache
 from controller.forges.git import Git
 from controller.forges.github import GitHub
 from controller.forges.patience import Patience
-from controller.ports import CheckState, PrState, PullRequest, RefUpdate
+from controller.ports import CheckState, Merge, PrState, PullRequest, RefUpdate
 from tests.forges.fakes.github import schema
 from tests.forges.fakes.server import Answer, Fault, Request
 from tests.forges.test_conformance import BODY, BRANCH, TITLE, TWENTY
@@ -368,7 +368,7 @@ def test_the_first_method_that_the_repository_allows_merges(
     world.server.rules.methods = methods
     pull = pilot.open_green()
 
-    assert pilot.forge.merge(pull) is True
+    assert pilot.forge.merge(pull) is Merge.MERGED
     (merging,) = [request for request in asked if request.method == "PUT"]
     method = next(name for name, allowed in methods.items() if allowed)
     assert (merging.body["merge_method"], merging.body["sha"]) == (method, pull.head)
@@ -383,7 +383,7 @@ def test_the_commit_on_the_base_has_our_message_and_not_the_body(world: GitHubWo
     assert pilot.git.push([RefUpdate(f"refs/heads/{BRANCH}", None, head)])
     pull = pilot.open_green()
 
-    assert pilot.forge.merge(pull) is True
+    assert pilot.forge.merge(pull) is Merge.MERGED
     assert world.remote.git("log", "-1", "--format=%B", "main") == (
         "rollout(prod): 0% -> 10% (#1)\n\nAll good.\n\nRollout-Id: 0123abcd"
     )
@@ -395,13 +395,13 @@ def test_what_the_rules_block_is_armed_at_the_head_and_merged_by_github(
     world.server.rules.approvals = 1
     pull = pilot.open_green()
 
-    assert pilot.forge.merge(pull) is True
+    assert pilot.forge.merge(pull) is Merge.ARMED
     seen = only(pilot.forge, pull.number)
     assert (seen.state, seen.armed) == (PrState.OPEN, True)
     (arming,) = [request for request in asked if request.path == "/graphql/Arm"]
     assert arming.body["variables"]["input"]["expectedHeadOid"] == pull.head
 
-    assert pilot.forge.merge(pull) is True, "armed already"
+    assert pilot.forge.merge(pull) is Merge.ARMED, "armed already"
     assert len([request for request in asked if request.path == "/graphql/Arm"]) == 1
     world.approve(pull.number, "ann")
     assert only(pilot.forge, pull.number).state is PrState.MERGED
@@ -425,7 +425,7 @@ def test_what_has_become_free_while_it_was_armed_is_merged(world: GitHubWorld, p
             world.approve(1, "ann")
 
     world.server.checks.append(approve)
-    assert pilot.forge.merge(pull) is True
+    assert pilot.forge.merge(pull) is Merge.MERGED
     assert only(pilot.forge, pull.number).state is PrState.MERGED
 
 
@@ -433,10 +433,10 @@ def test_a_merge_queue_is_joined_and_then_left_alone(world: GitHubWorld, pilot: 
     world.server.rules.queue = True
     pull = pilot.open_green()
 
-    assert pilot.forge.merge(pull) is True
+    assert pilot.forge.merge(pull) is Merge.ARMED
     assert only(pilot.forge, pull.number).queued is True
     world.requests()
-    assert pilot.forge.merge(pull) is True
+    assert pilot.forge.merge(pull) is Merge.ARMED
     for touch in (lambda: pilot.forge.edit(pull.number, body="new"), lambda: pilot.forge.close(pull.number)):
         with pytest.raises(TransientError, match="#1 is in the merge queue and is left alone"):
             touch()
@@ -447,17 +447,17 @@ def test_a_merge_queue_is_joined_and_then_left_alone(world: GitHubWorld, pilot: 
 def test_what_cannot_be_merged_yet_is_for_later(world: GitHubWorld, pilot: Pilot) -> None:
     pull = pilot.open_green()
     world.server.unknown = True
-    assert pilot.forge.merge(pull) is False
+    assert pilot.forge.merge(pull) is Merge.NOT_YET
     world.server.unknown = False
 
     for status, message in ((405, "Base branch was modified. Review and try the merge again."), (409, "Head branch")):
         world.server.faults.append(Fault("PUT .*/merge$", status=status, body={"message": message}))
-        assert pilot.forge.merge(pull) is False
+        assert pilot.forge.merge(pull) is Merge.NOT_YET
 
     world.draft(pull.number, "ann")
-    assert pilot.forge.merge(pull) is False
+    assert pilot.forge.merge(pull) is Merge.NOT_YET
     world.server.pull(1).draft = False
-    assert pilot.forge.merge(pull) is True
+    assert pilot.forge.merge(pull) is Merge.MERGED
 
 
 def test_what_the_settings_forbid_is_a_persons_to_allow(world: GitHubWorld, pilot: Pilot) -> None:
@@ -482,8 +482,8 @@ def test_an_arming_whose_answer_is_lost_is_looked_up(world: GitHubWorld, pilot: 
     pull = pilot.open_green()
     world.lose("arm", applied=applied)
 
-    assert pilot.forge.merge(pull) is applied
-    assert pilot.forge.merge(pull) is True
+    assert pilot.forge.merge(pull) is (Merge.ARMED if applied else Merge.NOT_YET)
+    assert pilot.forge.merge(pull) is Merge.ARMED
 
 
 # ---------------------------------------------------------------- permissions and limits
@@ -607,7 +607,7 @@ def test_an_enterprise_server_has_graphql_beside_rest(world: GitHubWorld) -> Non
     propose(git, BRANCH)
     pull = forge.open(branch=BRANCH, title=TITLE, body=BODY)
 
-    assert forge.merge(pull) is True
+    assert forge.merge(pull) is Merge.MERGED
     assert [found.state for found in forge.pull_requests("")] == [PrState.MERGED]
     assert set(paths) == {
         "/api/v3/repos/acme/shop/pulls",

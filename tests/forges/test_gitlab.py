@@ -9,7 +9,7 @@ import pytest
 
 from controller.errors import ConfigError, TransientError
 from controller.forges.gitlab import GitLab
-from controller.ports import CheckState, PrState, PullRequest
+from controller.ports import CheckState, Merge, PrState, PullRequest
 from tests.forges import served
 from tests.forges.fakes.server import Fault
 from tests.forges.served import GitLabWorld
@@ -96,7 +96,7 @@ def test_a_merge_is_done_armed_or_for_later(
     change(world)
     world.requests()
 
-    assert forge.merge(pull) is (merged or armed)
+    assert forge.merge(pull) is (Merge.MERGED if merged else Merge.ARMED if armed else Merge.NOT_YET)
 
     assert world.requests()[2] == writes
     mr = world.server.get(1)
@@ -128,12 +128,12 @@ def test_what_settings_forbid_is_a_persons(
 def test_a_project_with_merge_trains_gets_it_on_the_train(world: GitLabWorld, forge: GitLab, pull: PullRequest) -> None:
     world.server.trains = True
 
-    assert forge.merge(pull) is True
+    assert forge.merge(pull) is Merge.ARMED
 
     seen = only(forge, 1)
     assert (seen.state, seen.queued, seen.armed) == (PrState.OPEN, True, True)
     assert world.server.get(1).train == "idle"
-    assert forge.merge(pull) is True, "it is on it already"
+    assert forge.merge(pull) is Merge.ARMED, "it is on it already"
 
 
 def test_what_waits_for_its_pipeline_alone_is_armed_and_not_queued(
@@ -142,7 +142,7 @@ def test_what_waits_for_its_pipeline_alone_is_armed_and_not_queued(
     world.arm(1, "ann")
 
     assert (only(forge, 1).armed, only(forge, 1).queued) == (True, False)
-    assert forge.merge(pull) is True
+    assert forge.merge(pull) is Merge.ARMED
 
 
 @pytest.mark.parametrize("how", ["merge", "squash", "ff"])
@@ -229,7 +229,8 @@ def test_a_locked_one_is_open_and_not_to_be_touched(world: GitLabWorld, forge: G
 def test_an_old_branch_is_behind_only_where_the_project_asks(
     world: GitLabWorld, forge: GitLab, pull: PullRequest
 ) -> None:
-    world.push("main", TWENTY)
+    tip = world.remote.refs["refs/heads/main"]
+    world.remote.set("main", world.remote.commit({"Pulumi.prod.yaml": STACK_FILE, "README.md": b"more\n"}, tip))
     assert only(forge, 1).behind is False
     world.server.ff = True
     assert only(forge, 1).behind is True
@@ -327,7 +328,7 @@ def test_a_head_that_moved_is_not_even_tried(world: GitLabWorld, forge: GitLab, 
     world.push(BRANCH, TWENTY)
     world.requests()
 
-    assert forge.merge(pull) is False
+    assert forge.merge(pull) is Merge.NOT_YET
     assert world.requests()[2] == 0
 
 

@@ -15,7 +15,7 @@ import pytest
 from controller.errors import ConfigError, TransientError
 from controller.forges.git import Git
 from controller.forges.local import LocalForge
-from controller.ports import CheckState, PrState, PullRequest, RefUpdate
+from controller.ports import CheckState, Merge, PrState, PullRequest, RefUpdate
 
 if TYPE_CHECKING:
     from tests.forges.conftest import Remote
@@ -78,6 +78,7 @@ def test_an_opened_pull_request_is_what_every_machine_reads(story: Story, clone:
         author="Pilot <pilot@example.com>",
         state=PrState.OPEN,
         created=NOW,
+        by_us=True,
     )
     assert Story(clone()).forge.pull_requests("rollout/prod/") == [opened]
     assert story.forge.pull_requests("rollout/staging/") == []
@@ -468,14 +469,14 @@ def test_the_controller_merges_the_head_that_it_saw_and_no_other(story: Story, r
     edited = remote.set(BRANCH, remote.commit({PROD: TEN, "notes": b"why"}, seen.head, message="notes"))
     story.forge.check(edited, CheckState.SUCCESS, "fine")
 
-    assert not story.forge.merge(seen)
+    assert story.forge.merge(seen) is Merge.NOT_YET
     assert remote.refs["refs/heads/main"] == story.tip
 
-    assert story.forge.merge(story.only(1))
+    assert story.forge.merge(story.only(1)) is Merge.MERGED
     assert story.only(1).state is PrState.MERGED
-    assert not story.forge.merge(story.only(1))
+    assert story.forge.merge(story.only(1)) is Merge.NOT_YET
 
 
 def test_the_controller_does_not_merge_before_the_check_is_there(story: Story, remote: Remote) -> None:
-    assert not story.forge.merge(story.open())
+    assert story.forge.merge(story.open()) is Merge.NOT_YET
     assert remote.refs["refs/heads/main"] == story.tip

@@ -140,3 +140,23 @@ def test_whatever_answer_is_lost_the_next_passes_end_the_same(world: Hosted, nth
     world.hosted.requests()
     assert world.reconcile()["staging"].actions == ()
     assert world.hosted.requests()[2] == 0
+
+
+def test_a_pull_request_of_another_account_is_left_alone(world: Hosted) -> None:
+    """Our marker, on our branch, under our title: still another's, also where we would have opened the same."""
+    number = world.reconcile()["staging"].pull_request
+    assert number is not None
+    (ours,) = world.open("staging")
+    world.hosted.close(number, "ann")
+    theirs = world.hosted.open(ours.branch, ours.title, ours.body, "mallory")
+    world.sources["staging"].bad = {"activation": 0.95}
+    world.hosted.requests()
+
+    world.restart()
+    world.wait(minutes=5)
+    world.reconcile()
+
+    found = next(pr for pr in world.pulls("staging") if pr.number == theirs)
+    assert (found.state, found.body, found.comments, found.check) == (PrState.OPEN, ours.body, (), ours.check)
+    assert f"refs/heads/{ours.branch}" in world.refs()
+    assert world.hosted.requests()[2] == 0

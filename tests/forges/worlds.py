@@ -52,8 +52,8 @@ class World(ABC):
     """
     A forge with one repository, branch `main`, that holds `Pulumi.prod.yaml`.
 
-    `can` names what the product has beyond the common: "draft", "approve", "queue", "arm", "fork", "reopen". `is_remote`
-    is whether requests are counted and can be lost, and `idle` what a pass without news costs, as `requests` tells it.
+    `can` names what the product has beyond the common: "draft", "approve", "queue", "arm", "fork", "reopen", "conflict".
+    `is_remote` is whether requests are counted and can be lost, and `idle` what a pass without news costs, as `requests` tells it.
     """
 
     can: frozenset[str] = frozenset()
@@ -79,6 +79,10 @@ class World(ABC):
 
     @abstractmethod
     def edit(self, number: int, body: str, by: str) -> None: ...
+
+    @abstractmethod
+    def open(self, branch: str, title: str, body: str, by: str) -> int:
+        """Open a pull request of a pushed branch by hand, and return its number."""
 
     def push(self, branch: str, data: bytes, by: str = "ann") -> str:
         """Push one more commit of the stack file to *branch*, or make it from `main`."""
@@ -125,6 +129,7 @@ class World(ABC):
 
 class LocalWorld(World):
     is_remote = False
+    can = frozenset({"conflict"})
 
     def __init__(self, remote: Remote) -> None:
         super().__init__(remote)
@@ -144,9 +149,13 @@ class LocalWorld(World):
     def edit(self, number: int, body: str, by: str) -> None:
         self.forge.edit(number, body=body)
 
+    def open(self, branch: str, title: str, body: str, by: str) -> int:
+        theirs = LocalForge(self.git, actor=by, now=self.clock.now)
+        return theirs.open(branch=branch, title=title, body=body).number
+
 
 class GitHubWorld(World):
-    can = frozenset({"draft", "approve", "queue", "arm", "fork"})
+    can = frozenset({"draft", "approve", "queue", "arm", "fork", "conflict"})
     _PATHS: ClassVar = {
         "open": r"POST /repos/acme/shop/pulls$",
         "edit": r"PATCH /repos/acme/shop/pulls/\d+$",
@@ -188,6 +197,9 @@ class GitHubWorld(World):
     def edit(self, number: int, body: str, by: str) -> None:
         pull = self.server.pull(number)
         pull.body, pull.updated = body, self.clock.now()
+
+    def open(self, branch: str, title: str, body: str, by: str) -> int:
+        return self.server.add(branch, self.remote.refs[f"refs/heads/{branch}"], title, body, by).number
 
     def push(self, branch: str, data: bytes, by: str = "ann") -> str:
         head = super().push(branch, data, by)

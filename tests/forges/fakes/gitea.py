@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
+from zlib import crc32
 
 from tests.forges.fakes.server import Answer, Forge, Refused, Request
 
@@ -82,6 +83,7 @@ class Gitea(Forge):
         self.reordered = False
         self.ignores_filters = False
         self.hides_settings = False
+        self.hides_user = False
         self.careless = False  # create checks, then inserts: two at once both pass
 
     # ------------------------------------------------------------ what people do
@@ -162,6 +164,10 @@ class Gitea(Forge):
             if self.hides_settings:
                 raise Refused(403, self._error("token does not have at least one of required scope(s)"))
             return Answer(200, {"max_response_items": self.page_size, "default_paging_num": min(30, self.page_size)})
+        if request.match("GET", "/api/v1/user") is not None:
+            if self.hides_user:
+                raise Refused(403, self._error("token does not have at least one of required scope(s): [read:user]"))
+            return Answer(200, self._user(request.by))
         base = f"/api/v1/repos/{self.project}"
         for method, pattern, handler in (
             ("GET", "", self._repository),
@@ -258,7 +264,7 @@ class Gitea(Forge):
 
     def _merge(self, request: Request, number: str) -> Answer:
         pull, body = self._find(number), request.body
-        conflict = not self.git("merge-tree", "--write-tree", self.refs()[pull.base], pull.head, check=False)
+        conflict = self.conflicts(self.refs()[pull.base], pull.head)
         if pull.merged:
             raise Refused(405, self._error("The PR is already merged"))
         if pull.state != "open":
@@ -409,7 +415,7 @@ class Gitea(Forge):
                 "repo_id": pull.repository,
                 "repo": self._repository_json() if pull.repository == REPOSITORY else None,
             },
-            "merge_base": self.git("merge-base", base, pull.head, check=False) if base else "",
+            "merge_base": self.merge_base(base, pull.head) if base else "",
             "due_date": None,
             "created_at": _stamp(pull.created),
             "updated_at": _stamp(pull.updated),
@@ -428,7 +434,12 @@ class Gitea(Forge):
         }
 
     def _user(self, login: str) -> dict[str, Any]:
-        return {"id": 100 + len(login), "login": login, "full_name": login.title(), "email": f"{login}@example.com"}
+        return {
+            "id": 100 + crc32(login.encode()),
+            "login": login,
+            "full_name": login.title(),
+            "email": f"{login}@example.com",
+        }
 
 
 def _stamp(at: datetime) -> str:

@@ -266,6 +266,8 @@ class GitHub(Forge):
             return "UNKNOWN"
         if pull.draft:
             return "DRAFT"
+        if self.conflicts(self.refs().get(pull.base, pull.head), pull.head):
+            return "DIRTY"
         if any(latest.get(context) != "success" for context in self.rules.checks):
             return "BLOCKED"
         if len(approvals) < self.rules.approvals:
@@ -372,7 +374,7 @@ class GitHub(Forge):
 
     def _graphql(self, request: Request) -> Answer:
         root = {
-            "nodes": lambda _info, ids: [self._node(self._by_node(one)) for one in ids],
+            "nodes": lambda _info, ids: [self._node(self._by_node(one), request.by) for one in ids],
             "node": lambda _info, id: self._node(self._by_node(id)),
             "repository": lambda _info, owner, name, followRenames: self._repository(owner, name),  # noqa: N803
             "enablePullRequestAutoMerge": lambda _info, input: self._arm(input, request.by),
@@ -405,7 +407,7 @@ class GitHub(Forge):
             "pullRequest": lambda _info, number: self._node(self.pull(number)),
         }
 
-    def _node(self, pull: Pull) -> Any:
+    def _node(self, pull: Pull, viewer: str = "") -> Any:
         headline, _, text = self._message(pull.head).partition("\n")
         approved = any(state == "APPROVED" for _, state, _ in pull.reviews)
         latest = {status["context"]: status for status in self.statuses.get(pull.head, ())}
@@ -430,6 +432,7 @@ class GitHub(Forge):
             "isInMergeQueue": pull.queued,
             "isMergeQueueEnabled": self.rules.queue,
             "mergeStateStatus": self.merge_state(pull) if pull.state == "open" else "UNKNOWN",
+            "viewerDidAuthor": pull.author == viewer,
             "reviewDecision": ("APPROVED" if approved else "REVIEW_REQUIRED") if self.rules.approvals else None,
             "autoMergeRequest": {"enabledAt": _time(pull.updated)} if pull.armed_by else None,
             "mergedBy": _actor(pull.ended_by) if pull.merged else None,

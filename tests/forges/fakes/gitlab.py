@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
+from zlib import crc32
 
 from tests.forges.fakes.server import Answer, Forge, Refused, Request
 
@@ -133,6 +134,8 @@ class GitLab(Forge):
     def answer(self, request: Request) -> Answer:
         if not request.by:
             raise Refused(401, {"message": "401 Unauthorized"})
+        if request.match("GET", "/api/v4/user") is not None:
+            return Answer(200, self._user(request.by))
         base = "/api/v4/projects/{}"
         for method, pattern, handler in (
             ("GET", "", self._project),
@@ -382,6 +385,8 @@ class GitLab(Forge):
             return "not_approved"
         if self.ff and not self.is_ancestor(self.refs()[mr.target], mr.sha):
             return "need_rebase"
+        if self.conflicts(self.refs().get(mr.target, mr.sha), mr.sha):
+            return "conflict"
         return "mergeable"
 
     def _json(self, mr: MergeRequest, *, whole: bool = False) -> dict[str, Any]:
@@ -420,7 +425,7 @@ class GitLab(Forge):
 
     def _user(self, login: str) -> dict[str, Any]:
         return {
-            "id": 100 + len(login),
+            "id": 100 + crc32(login.encode()),
             "username": login,
             "name": login.title(),
             "state": "active",

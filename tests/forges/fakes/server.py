@@ -15,7 +15,7 @@ import re
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -119,6 +119,7 @@ class Forge:
         self.complaints: list[str] = []
         self.lock = threading.RLock()
         self.url = ""
+        self._said: dict[tuple[str, ...], str] = {}
         self._refs = self.refs()
 
     # ------------------------------------------------------------ for products
@@ -169,20 +170,44 @@ class Forge:
         return run.stdout.decode().strip() if not run.returncode else ""
 
     def refs(self) -> dict[str, str]:
-        listing = self.git("for-each-ref", "--format=%(refname) %(objectname)", "refs/heads/")
-        return {ref.removeprefix("refs/heads/"): oid for ref, oid in (line.split() for line in listing.splitlines())}
+        """The branches. Every request asks, so they are read from the files: a process would take most of its time."""
+        heads = self.repository / "refs" / "heads"
+        packed = self.repository / "packed-refs"
+        lines = packed.read_text().splitlines() if packed.exists() else []
+        named = [line.split() for line in lines if line[0] not in "#^"]
+        found = {ref.removeprefix("refs/heads/"): oid for oid, ref in named if ref.startswith("refs/heads/")}
+        for folder, _, files in os.walk(heads):
+            for name in files:
+                path = Path(folder, name)
+                with suppress(FileNotFoundError):  # deleted meanwhile
+                    if not name.endswith(".lock"):
+                        found[str(path.relative_to(heads))] = path.read_text().strip()
+        return dict(sorted(found.items()))
 
     def head(self, branch: str) -> str | None:
         return self.refs().get(branch)
 
     def is_ancestor(self, oid: str, of: str) -> bool:
-        return bool(self.git("merge-base", oid, of, check=False) == oid)
+        return self.merge_base(oid, of) == oid
+
+    def merge_base(self, one: str, other: str) -> str:
+        """Their newest common ancestor, or nothing."""
+        return self._lasting("merge-base", one, other)
+
+    def conflicts(self, base: str, head: str) -> bool:
+        return not self._lasting("merge-tree", "--write-tree", base, head)
+
+    def _lasting(self, *arguments: str) -> str:
+        """What git says of commits, which it will always say; nothing where it fails."""
+        if arguments not in self._said:
+            self._said[arguments] = self.git(*arguments, check=False)
+        return self._said[arguments]
 
     def combine(self, base: str, head: str, message: str, *, by: str, squash: bool = False) -> str | None:
         """Merge commit *head* into branch *base* and return the new commit; None where they conflict."""
         with self.lock:
             tip = self.refs()[base]
-            tree = self.git("merge-tree", "--write-tree", tip, head, check=False)
+            tree = self._lasting("merge-tree", "--write-tree", tip, head)
             if not tree:
                 return None
             parents = ("-p", tip) if squash else ("-p", tip, "-p", head)
