@@ -41,7 +41,7 @@ def forge(world: World) -> Forge:
 
 
 def opened(world: World, forge: Forge, branch: str = BRANCH, percent: int = 10) -> PullRequest:
-    propose(world.controller()[1], branch, percent)
+    world.propose(branch, percent)
     return forge.open(branch=branch, title=TITLE, body=BODY)
 
 
@@ -49,7 +49,8 @@ def opened(world: World, forge: Forge, branch: str = BRANCH, percent: int = 10) 
 
 
 def test_an_opened_pull_request_is_what_every_controller_reads(world: World, forge: Forge) -> None:
-    pull = opened(world, forge)
+    propose(world.controller()[1], BRANCH)
+    pull = forge.open(branch=BRANCH, title=TITLE, body=BODY)
 
     assert (pull.title, pull.body, pull.branch, pull.base) == (TITLE, BODY, BRANCH, "main")
     assert (pull.head, pull.state, pull.created) == (
@@ -88,7 +89,7 @@ def test_a_branch_that_is_not_there_is_for_the_next_run(world: World, forge: For
 
 
 def test_two_controllers_that_open_at_once_have_one_pull_request(world: World) -> None:
-    propose(world.controller()[1], BRANCH)
+    world.propose(BRANCH)
     found: list[PullRequest] = []
     barrier = threading.Barrier(2)
 
@@ -218,7 +219,7 @@ def test_what_a_person_pushed_and_wrote_is_seen(world: World, forge: Forge) -> N
 def test_a_pull_request_is_ours_by_who_opened_it_and_not_by_its_words(world: World, forge: Forge) -> None:
     """Another account on the very branch, with the very text."""
     ours = opened(world, forge)
-    propose(world.controller()[1], "rollout/staging/advance-0-10-0123abcd", 20)
+    world.propose("rollout/staging/advance-0-10-0123abcd", 20)
     number = world.open("rollout/staging/advance-0-10-0123abcd", TITLE, BODY, "mallory")
 
     for seen in (forge, world.controller()[0]):
@@ -293,8 +294,8 @@ def test_what_has_ended_is_not_merged(world: World, forge: Forge) -> None:
 @pytest.mark.parametrize("applied", [True, False], ids=["after", "before"])
 @pytest.mark.parametrize("what", ["open", "edit", "close", "comment", "check"])
 def test_a_write_whose_answer_is_lost_is_done_once_by_the_next_pass(remote: World, what: str, applied: bool) -> None:
-    world, (forge, git) = remote, remote.controller()
-    propose(git, BRANCH)
+    world, (forge, _) = remote, remote.controller()
+    world.propose(BRANCH)
     if what != "open":
         forge.open(branch=BRANCH, title=TITLE, body=BODY)
     world.lose(what, applied=applied)

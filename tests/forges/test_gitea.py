@@ -14,7 +14,7 @@ from tests.forges import served
 from tests.forges.fakes.gitea import Review
 from tests.forges.fakes.server import Fault
 from tests.forges.served import GiteaWorld
-from tests.forges.worlds import BOT, STACK_FILE, only, propose
+from tests.forges.worlds import BOT, STACK_FILE, only
 
 BRANCH = "rollout/prod/advance-0-10-0123abcd"
 BODY = "evidence\n\n<!-- rollout:v1 e30= -->"
@@ -38,7 +38,7 @@ def forge(world: GiteaWorld) -> Gitea:
 
 @pytest.fixture
 def pull(world: GiteaWorld, forge: Gitea) -> PullRequest:
-    propose(world.controller()[1], BRANCH)
+    world.propose(BRANCH)
     return forge.open(branch=BRANCH, title="rollout(prod): 0% -> 10%", body=BODY)
 
 
@@ -184,7 +184,7 @@ def test_a_draft_stays_one_when_the_body_is_edited(world: GiteaWorld, forge: Git
 
 
 def test_a_token_that_may_only_read_is_told_what_is_missing(world: GiteaWorld, forge: Gitea) -> None:
-    propose(world.controller()[1], BRANCH)
+    world.propose(BRANCH)
     world.server.may_write = False
 
     with pytest.raises(ConfigError, match=r"403.*scope write:repository"):

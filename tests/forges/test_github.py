@@ -49,13 +49,14 @@ class Pilot:
     """One controller on a world, with a proposal pushed."""
 
     def __init__(self, world: GitHubWorld, cache: Path | None = None) -> None:
+        self.world = world
         forge, self.git = world.controller(cache)
         assert isinstance(forge, GitHub)
         self.forge = forge
 
     def open(self, branch: str = BRANCH) -> PullRequest:
-        if branch not in self.git.branches(branch):
-            propose(self.git, branch)
+        if not (self.world.remote.path / "refs" / "heads" / branch).exists():
+            self.world.propose(branch)
         return self.forge.open(branch=branch, title=TITLE, body=BODY)
 
     def open_green(self) -> PullRequest:
@@ -177,7 +178,7 @@ def test_a_lost_answer_to_a_status_or_a_comment_is_made_up_for_at_once(world: Gi
 
 
 def test_texts_are_cut_to_what_github_takes_and_the_marker_survives(world: GitHubWorld, pilot: Pilot) -> None:
-    propose(pilot.git, BRANCH)
+    world.propose(BRANCH)
     long = "| row |\n" * 20_000 + BODY
     pull = pilot.forge.open(branch=BRANCH, title="long " * 100, body=long)
     pilot.forge.check(pull.head, CheckState.FAILURE, "hold:\n" + "because " * 50)

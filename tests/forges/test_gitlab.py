@@ -13,7 +13,7 @@ from controller.ports import CheckState, Merge, PrState, PullRequest
 from tests.forges import served
 from tests.forges.fakes.server import Fault
 from tests.forges.served import GitLabWorld
-from tests.forges.worlds import BOT, STACK_FILE, only, propose
+from tests.forges.worlds import BOT, STACK_FILE, only
 
 BRANCH = "rollout/prod/advance-0-10-0123abcd"
 BODY = "evidence\n\n<!-- rollout:v1 e30= -->"
@@ -37,7 +37,7 @@ def forge(world: GitLabWorld) -> GitLab:
 
 @pytest.fixture
 def pull(world: GitLabWorld, forge: GitLab) -> PullRequest:
-    propose(world.controller()[1], BRANCH)
+    world.propose(BRANCH)
     return forge.open(branch=BRANCH, title="rollout(prod): 0% -> 10%", body=BODY)
 
 
@@ -174,13 +174,13 @@ def test_a_duplicate_that_the_list_does_not_show_yet_is_for_the_next_run(
 
 def test_a_new_one_without_a_head_yet_gets_that_of_its_branch(world: GitLabWorld, forge: GitLab) -> None:
     world.server.slow_heads = True
-    head = propose(world.controller()[1], BRANCH)
+    head = world.propose(BRANCH)
 
     assert forge.open(branch=BRANCH, title="t", body=BODY).head == head
 
 
 def test_trouble_before_it_is_opened_opens_none_and_sends_nothing_twice(world: GitLabWorld, forge: GitLab) -> None:
-    propose(world.controller()[1], BRANCH)
+    world.propose(BRANCH)
     world.server.faults.append(Fault("POST .*/merge_requests$", status=502))
 
     with pytest.raises(TransientError, match="502"):
@@ -190,7 +190,7 @@ def test_trouble_before_it_is_opened_opens_none_and_sends_nothing_twice(world: G
 
 
 def test_no_line_of_a_text_is_carried_out(world: GitLabWorld, forge: GitLab) -> None:
-    propose(world.controller()[1], BRANCH)
+    world.propose(BRANCH)
     assert forge.open(branch=BRANCH, title="t", body="/close\nfine\n  /merge").body == "\\/close\nfine\n  \\/merge"
     forge.comment(1, "/approve\n")
     forge.edit(1, body="see a/b\n/merge\n")
@@ -209,7 +209,7 @@ def test_a_ci_job_token_is_refused_before_anything_is_sent(world: GitLabWorld) -
 
 
 def test_a_role_that_may_only_read_is_told_what_is_missing(world: GitLabWorld, forge: GitLab) -> None:
-    propose(world.controller()[1], BRANCH)
+    world.propose(BRANCH)
     world.server.role = "reporter"
 
     with pytest.raises(ConfigError, match=r"403.*scope api and the role Developer"):

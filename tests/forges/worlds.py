@@ -7,11 +7,15 @@ by a function that yields one, in `WORLDS`.
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
@@ -83,6 +87,14 @@ class World(ABC):
     @abstractmethod
     def open(self, branch: str, title: str, body: str, by: str) -> int:
         """Open a pull request of a pushed branch by hand, and return its number."""
+
+    def propose(self, branch: str, percent: int = 10) -> str:
+        """What `propose` pushes, put in place without Git, where a test is not about the push."""
+        head = _template()[1][percent]
+        path = self.remote.path / "refs" / "heads" / branch
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{head}\n")
+        return head
 
     def push(self, branch: str, data: bytes, by: str = "ann") -> str:
         """Push one more commit of the stack file to *branch*, or make it from `main`."""
@@ -255,10 +267,23 @@ def local(folder: Path) -> Iterator[World]:
 
 
 def repository(folder: Path) -> Remote:
-    """The bare repository of a world."""
+    """The bare repository of a world; all are copies of one, which costs no process."""
+    return Remote(shutil.copytree(_template()[0], folder / "remote.git"))
+
+
+@cache
+def _template() -> tuple[Path, dict[int, str]]:
+    """That repository, and the commits of proposals that it holds beside its one branch, by percent."""
+    folder = Path(tempfile.mkdtemp(prefix="pilot-template-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     remote = _create(folder / "remote.git")
     remote.set("main", remote.commit({PROD: STACK_FILE, "README.md": b"read me\n"}))
-    return remote
+    git = Git(remote.path)
+    commits = {percent: propose(git, f"rollout/{percent}", percent) for percent in (10, 20)}
+    git.close()
+    for percent in commits:
+        remote.git("update-ref", "-d", f"refs/heads/rollout/{percent}")
+    return remote.path, commits
 
 
 def gitlab(folder: Path) -> AbstractContextManager[World]:
