@@ -27,8 +27,9 @@ SHIPPED = Path(__file__).parents[2]
 SIMULATED = (
     "Simulated: the clock, the users and their events, the people who merge, and AWS (a local stand-in). "
     "Real: the Git repository and its pull requests, the policy, the decision, the Pulumi program{engine}. "
-    "Passes are made every 15 minutes after a fault or while a merge is awaited, every 30 for three hours after "
-    "anything happens, and else when the controller said that it would look again, every 12 hours at the least."
+    "Passes are made every 15 minutes after a fault or while a merge is awaited; where only time must pass, when the "
+    "controller said that it would look again; else every hour for three hours after anything happened; and every 12 "
+    "hours at the least. A production controller looks every 5 minutes, and so sees what happens sooner."
 )
 
 
