@@ -51,6 +51,7 @@ def _servers() -> Iterator[None]:
     """Those that were started end with the module, and had nothing to complain of."""
     with ENDING:
         yield
+    _hosting.cache_clear()  # the module may come again, when tests are spread over processes
 
 
 def memory(more: str, prepare: Prepare) -> ForgeWorld:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import pickle
+import shutil
+import tempfile
 from collections.abc import Iterator
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -24,13 +29,26 @@ KINDS = {
 }
 
 
+@cache
+def _beginning() -> Path:
+    """The folder of a story's world as it begins, whose making takes longer than some stories."""
+    folder = Path(tempfile.mkdtemp(prefix="pilot-story-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    world = stories.World(folder)
+    world.save()
+    world.git.close()
+    return folder
+
+
 class Hosted(stories.World):
     """A story's world whose repository is on a forge; time passes there too."""
 
     def __init__(self, folder: Path, kind: str) -> None:
-        self.clock = worlds.Clock(stories.BEGIN)
-        self.kind = kind
-        super().__init__(folder)
+        shutil.copytree(_beginning(), folder, dirs_exist_ok=True)
+        self.folder, self.remote, self.checkout = folder, folder / "remote.git", folder / "checkout"
+        at, self.live, self.sources = pickle.loads((folder / "state.pickle").read_bytes())
+        self.clock, self.kind = worlds.Clock(at), kind
+        self._open()
 
     @property
     def now(self) -> datetime:
@@ -122,8 +140,7 @@ def test_bad_news_turns_the_check_and_the_revert_closes_the_advance(world: Hoste
     assert (ended.state, advance.branch in world.refs()) == (PrState.CLOSED, False)
 
 
-@pytest.mark.parametrize("applied", [True, False], ids=["after", "before"])
-@pytest.mark.parametrize("nth", range(3))
+@pytest.mark.parametrize(("nth", "applied"), [(0, True), (0, False), (1, True), (1, False), (2, True)])
 def test_whatever_answer_is_lost_the_next_passes_end_the_same(world: Hosted, nth: int, applied: bool) -> None:
     """Of the writes of a pass that opens (the pull request, its status), each once; the third has none."""
     world.server.faults.append(Fault("^(POST|PUT|PATCH) (?!.*graphql)", applied=applied, after=nth))
