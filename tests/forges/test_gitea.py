@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from controller.errors import ConfigError, TransientError
+from controller.forges.cache import Cache
 from controller.forges.gitea import Gitea
 from controller.ports import CheckState, Merge, PrState, PullRequest
 from tests.forges import served
@@ -427,3 +428,16 @@ def test_without_the_scope_that_tells_who_we_are_nothing_is_taken_for_ours(
 
     with pytest.raises(ConfigError, match=r"probably missing: a token with the scope read:user"):
         other.pull_requests("rollout/")
+
+
+def test_another_accounts_token_makes_another_account(world: GiteaWorld, tmp_path: Path) -> None:
+    """Also where both find the same cache."""
+    world.propose(BRANCH)
+    forge, _ = world.controller(tmp_path / "cache")
+    assert forge.open(branch=BRANCH, title="rollout(prod): 0% -> 10%", body=BODY).by_us
+    assert only(forge, 1).by_us
+
+    world.server.tokens["another"] = "ann"
+    cache = Cache(tmp_path / "cache")
+    other = Gitea("acme", "shop", token=lambda: "another", url=world.server.url, cache=cache, patience=world.patience())
+    assert only(other, 1).by_us is False
