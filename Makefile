@@ -8,13 +8,14 @@ export XDG_CACHE_HOME ?= $(HOME)/.cache
 # Importing pulumi_aws without bytecode takes four times as long.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup rehearse test lint bench pins schema
+.PHONY: setup rehearse test lint bench pins schema mistakes
 
 setup: .venv/ready
 
-.venv/ready: requirements.txt pyproject.toml
+.venv/ready: requirements.txt policypack/requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r policypack/requirements.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
@@ -43,3 +44,7 @@ pins:
 
 schema: setup
 	$(BIN)/pilot policy schema > rollout.schema.json
+
+# The table of seeded mistakes; a test fails when it is not true.
+mistakes: setup
+	PILOT_PULUMI="$$(tools/pulumi-cli.sh)" $(BIN)/python -m tests.policypack.mistakes

@@ -6,7 +6,10 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
+from controller.drift import Drift
+from controller.errors import ConfigError
 from controller.forges.git import Git
 from controller.forges.local import LocalForge
 from controller.observe import Reader
@@ -51,6 +54,43 @@ def repository(settings: Settings) -> Git:
 def forge(settings: Settings, git: Git, now: Callable[[], datetime]) -> LocalForge:
     """The forge of the repository; so far the local one, whose pull requests are refs."""
     return LocalForge(git, actor=settings.actor, now=now)
+
+
+def drift(settings: Settings, folder: Path, stack: str) -> Drift:
+    """
+    How *stack*, as declared by the files in *folder*, differs from what was applied and what runs.
+
+    Raises:
+        ConfigError, TransientError: as `plans.preview`.
+    """
+    from controller import plans, stackfile
+    from controller.aws.live import EcsLiveState, client_factory
+    from controller.drift import compare
+
+    planned, changed = plans.inspect(folder, stack, pulumi())
+    name = f"Pulumi.{stack}.yaml"
+    declared = stackfile.read((folder / name).read_bytes(), name=name)
+    live = EcsLiveState(client_factory(endpoint=settings.aws_endpoint))
+    seen = live.read(declared.service, declared.rollout.exposure, declared.region)
+    return compare(stack, declared, seen, planned=planned, changed=changed)
+
+
+def pulumi() -> Path:
+    """
+    The `pulumi` command.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    from controller import engine
+
+    command = engine.find_pulumi()
+    if command is None:
+        raise ConfigError(
+            "there is no pulumi command on PATH; install it (https://www.pulumi.com/docs/iac/download-install/)"
+            " or name it by PILOT_PULUMI"
+        )
+    return command
 
 
 def source(settings: Settings, stack: str, policy: Policy) -> Source:
