@@ -3,6 +3,8 @@
 
 PYTHON ?= python3.11
 BIN := .venv/bin
+# Its package on PyPI downloads a binary at installation, so that it is on PATH, or comes from its Go module.
+ACTIONLINT = $(shell command -v actionlint || echo go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12)
 export XDG_CACHE_HOME ?= $(HOME)/.cache
 
 # Importing pulumi_aws without bytecode takes four times as long.
@@ -33,6 +35,10 @@ lint: setup
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python infra
+	$(BIN)/shellcheck tools/*.sh .ci/run
+	$(ACTIONLINT) -shellcheck $(BIN)/shellcheck -pyflakes=
+	$(BIN)/zizmor --offline --quiet .github
+	$(BIN)/check-jsonschema --builtin-schema vendor.gitlab-ci ci/gitlab-ci.yml
 
 bench: setup
 	$(BIN)/python -m bench
