@@ -3,18 +3,21 @@
 
 PYTHON ?= python3.11
 BIN := .venv/bin
+# Its package on PyPI downloads a binary at installation, so that it is on PATH, or comes from its Go module.
+ACTIONLINT = $(shell command -v actionlint || echo go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12)
 export XDG_CACHE_HOME ?= $(HOME)/.cache
 
 # Importing pulumi_aws without bytecode takes four times as long.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup rehearse test lint bench pins schema
+.PHONY: setup rehearse test lint bench pins schema mistakes
 
 setup: .venv/ready
 
-.venv/ready: requirements.txt pyproject.toml
+.venv/ready: requirements.txt policypack/requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r policypack/requirements.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
@@ -32,6 +35,10 @@ lint: setup
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python infra
+	$(BIN)/shellcheck tools/*.sh .ci/run
+	$(ACTIONLINT) -shellcheck $(BIN)/shellcheck -pyflakes=
+	$(BIN)/zizmor --offline --quiet .github
+	$(BIN)/check-jsonschema --builtin-schema vendor.gitlab-ci ci/gitlab-ci.yml
 
 bench: setup
 	$(BIN)/python -m bench
@@ -43,3 +50,7 @@ pins:
 
 schema: setup
 	$(BIN)/pilot policy schema > rollout.schema.json
+
+# The table of seeded mistakes; a test fails when it is not true.
+mistakes: setup
+	PILOT_PULUMI="$$(tools/pulumi-cli.sh)" $(BIN)/python -m tests.policypack.mistakes

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
+from pathlib import Path
 from urllib.parse import urlsplit
 
+from controller.drift import Drift
 from controller.errors import ConfigError
 from controller.forges import command
 from controller.forges.address import Address
@@ -208,6 +210,43 @@ def _place(settings: Settings) -> tuple[Address, str, str]:
 
 def _key(remote: str) -> str:
     return hashlib.sha256(remote.encode()).hexdigest()[:16]
+
+
+def drift(settings: Settings, folder: Path, stack: str) -> Drift:
+    """
+    How *stack*, as declared by the files in *folder*, differs from what was applied and what runs.
+
+    Raises:
+        ConfigError, TransientError: as `plans.preview`.
+    """
+    from controller import plans, stackfile
+    from controller.aws.live import EcsLiveState, client_factory
+    from controller.drift import compare
+
+    planned, changed = plans.inspect(folder, stack, pulumi())
+    name = f"Pulumi.{stack}.yaml"
+    declared = stackfile.read((folder / name).read_bytes(), name=name)
+    live = EcsLiveState(client_factory(endpoint=settings.aws_endpoint))
+    seen = live.read(declared.service, declared.rollout.exposure, declared.region)
+    return compare(stack, declared, seen, planned=planned, changed=changed)
+
+
+def pulumi() -> Path:
+    """
+    The `pulumi` command.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    from controller import engine
+
+    command = engine.find_pulumi()
+    if command is None:
+        raise ConfigError(
+            "there is no pulumi command on PATH; install it (https://www.pulumi.com/docs/iac/download-install/)"
+            " or name it by PILOT_PULUMI"
+        )
+    return command
 
 
 def source(settings: Settings, stack: str, policy: Policy) -> Source:

@@ -5,7 +5,7 @@
 # The first build takes some minutes and 500 MB of Go's caches; later calls take none of either.
 set -euo pipefail
 
-version=3.274.1 # find_pulumi() in controller/rehearsal/localcloud/engine.py looks for the same
+version=3.274.1 # find_pulumi() in controller/engine.py looks for the same
 
 if [[ -n ${PILOT_PULUMI:-} ]]; then
   printf '%s\n' "$PILOT_PULUMI"

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import runpy
-import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-import yaml
-
-from controller.errors import ConfigError
 from controller.rehearsal.localcloud.shapes import Bag
 
 T = TypeVar("T")
 
 PROGRAM = Path(__file__).parents[3] / "infra"
-
-# The program runs inside of this process, with the SDK's and Python's module caches.
-running = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +60,6 @@ class Applier(Protocol):
         ...
 
 
-def program(path: Path) -> Callable[[], None]:
-    """Return the Pulumi program in directory *path*, to run in this process."""
-
-    def run() -> None:
-        runpy.run_path(str(path / "__main__.py"), run_name="__main__")
-
-    return run
-
-
 def in_own_loop(run: Callable[[], T]) -> T:
     """
     Call *run* in a thread that has an event loop, and close that loop and those of its threads.
@@ -101,28 +84,6 @@ def in_own_loop(run: Callable[[], T]) -> T:
     finally:
         for loop in loops:
             loop.close()
-
-
-def parsed(name: str, data: bytes) -> Bag:
-    """
-    Return what a YAML file says.
-
-    Raises:
-        ConfigError: it is not YAML, or not a mapping.
-    """
-    try:
-        value = yaml.safe_load(data)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{name} is not YAML: {error}") from error
-    if not isinstance(value, dict):
-        raise ConfigError(f"{name} holds {value!r}; it should be a mapping")
-    return value
-
-
-def step_of(op: str, urn: str) -> Step:
-    """Return a step from a URN, whose type is the last of the chain of its parents'."""
-    _, _, types, name = urn.split("::", 3)
-    return Step(op, types.rsplit("$", 1)[-1], name)
 
 
 def counted(ops: list[Any]) -> dict[str, int]:

@@ -22,17 +22,9 @@ from pulumi.runtime import mocks
 from pulumi.runtime.settings import get_root_resource
 from pulumi.runtime.stack import Stack
 
+from controller.engine import parsed, program, running
 from controller.errors import ConfigError
-from controller.rehearsal.localcloud.apply import (
-    PROGRAM,
-    Applied,
-    Step,
-    counted,
-    in_own_loop,
-    parsed,
-    program,
-    running,
-)
+from controller.rehearsal.localcloud.apply import PROGRAM, Applied, Step, counted, in_own_loop
 from controller.rehearsal.localcloud.calls import Aws, said
 from controller.rehearsal.localcloud.cloud import LocalAws
 from controller.rehearsal.localcloud.kinds import invoke, kind_of

@@ -1,0 +1,49 @@
+"""The policy pack in the real engine: what a preview refuses, what it lets pass, and that `up` is stopped too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+import yaml
+
+from controller.errors import ConfigError
+from tests.policypack.mistakes import DIGEST, DOCUMENT, PROJECT, Session, changed, infra, page, refusals, session
+
+
+def test_every_mistake_is_refused_by_whom_the_documentation_says() -> None:
+    found = list(refusals())
+
+    assert [one for one in found if one.by == "nobody" or len(one.sentence) < 20] == []
+    assert len(found) >= 30
+    assert DOCUMENT.read_text() == page(found), "run `make mistakes` and read the difference"
+
+
+@pytest.fixture(scope="module")
+def tried() -> Iterator[Session]:
+    with session(pack=True) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize(("stack", "exposure"), [("staging", "flag"), ("prod", "traffic")])
+def test_what_is_right_passes(tried: Session, stack: str, exposure: str) -> None:
+    """The shipped program, with the next stage declared."""
+    tried.commit(staging=0 if stack == "staging" else 100, prod=0)
+    candidate = {"candidateImage": DIGEST} if exposure == "traffic" else {}
+    file = changed(service=candidate, rollout={"percent": 10, "exposure": exposure})
+
+    assert tried.refused(stack, file, infra) == {}
+
+
+def test_up_without_a_preview_is_stopped_before_the_percent_is_anywhere(tried: Session) -> None:
+    """The Automation API's `up` makes none, nor does `pulumi up --skip-preview`."""
+    tried.commit(staging=100, prod=0)
+    tried.program, file = infra, yaml.safe_dump(changed(rollout={"percent": 100})).encode()
+    stack = tried.workspace.stack("prod", PROJECT, file, create=True)
+
+    with pytest.raises(ConfigError, match="percent goes from 0 to 100 and skips 10, 20, 50"):
+        tried.workspace.run(partial(stack.up, policy_packs=tried.workspace.policy_packs))
+
+    assert tried.cloud.client("ecs").list_task_definitions()["taskDefinitionArns"] == []
+    assert tried.cloud.client("ssm").describe_parameters()["Parameters"] == []
