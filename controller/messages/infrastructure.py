@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from controller.drift import Cause, Change, Drift, shown
-from controller.messages.pull_request import BODY_LIMIT, escape
+from controller.messages.markdown import escape
+from controller.messages.pull_request import BODY_LIMIT
 
 MARK = "<!-- pilot preview -->"  # by which the one comment is found again
 _SIGN = {"create": "+", "update": "~", "replace": "±", "delete": "-"}
