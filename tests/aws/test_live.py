@@ -61,6 +61,7 @@ class Stack:
             f"  pilot:service: {{cluster: shop, name: api, image: '{image}'{candidate},"
             " healthUrl: 'https://api.example.com/health'}\n"
             f"  pilot:network: {self._network}\n"
+            "  pilot:ingress: {insecureHttp: true, accessLogDays: 0}\n"
             f"  pilot:rollout: {{percent: {percent}, exposure: {self.exposure},"
             f" flags: {{micPrompt: {flag}}}}}\n"
         )

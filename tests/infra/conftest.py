@@ -23,6 +23,7 @@ STABLE = "registry.example/api@sha256:" + "a" * 64
 CANDIDATE = "registry.example/api@sha256:" + "b" * 64
 with warnings.catch_warnings(action="ignore"):
     pulumi_aws.ec2.SecurityGroup  # noqa: B018 - importing it warns of its deprecated parts
+ACCOUNT = "123456789012"
 _SECRET = "4dabf18193072939515e22adb298388d"
 
 
@@ -33,8 +34,13 @@ class Program(mocks.Mocks):
     resources: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
 
     def call(self, args: mocks.MockCallArgs) -> Any:
-        assert args.token == "aws:index/getAvailabilityZones:getAvailabilityZones"
-        return {"names": ["zone-a", "zone-b", "zone-c"], "id": "zones"}
+        return {
+            "aws:index/getAvailabilityZones:getAvailabilityZones": {
+                "names": ["zone-a", "zone-b", "zone-c"],
+                "id": "zones",
+            },
+            "aws:index/getCallerIdentity:getCallerIdentity": {"accountId": ACCOUNT, "id": ACCOUNT},
+        }[args.token]
 
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
         key = (args.typ, args.name)
@@ -44,6 +50,8 @@ class Program(mocks.Mocks):
             "arn": f"arn:{args.name}",
             "arnSuffix": f"suffix/{args.name}",
             "dnsName": "alb.test",
+            "allocationId": f"eipalloc-{args.name}",
+            "arnWithoutRevision": f"arn:{args.name}",
         }
         return f"{args.name}-id", {**args.inputs, **made}
 
@@ -99,6 +107,7 @@ def stack_config(
             "cluster": "shop", "name": "api", "image": STABLE,
             "healthUrl": "https://api.example.com/health", **(service or {}),
         },
+        "pilot:ingress": {"insecureHttp": True, "accessLogDays": 0},
         "pilot:rollout": {"percent": 10, "exposure": "flag", **(rollout or {})},
         **rest,
     }  # fmt: skip

@@ -135,9 +135,12 @@ def test_only_the_load_balancer_reaches_the_tasks(evaluate: Evaluate, config: Co
 def test_a_network_of_its_own_spans_two_zones(evaluate: Evaluate, config: Config) -> None:
     made = evaluate(config())
 
-    zones = [subnet["availabilityZone"] for subnet in made.of("Subnet").values()]
-    assert zones == ["zone-a", "zone-b"]
-    assert made.of("LoadBalancer")["ingress"]["subnets"] == ["network-0-id", "network-1-id"]
+    zones = {name: subnet["availabilityZone"] for name, subnet in made.of("Subnet").items()}
+    assert zones == {
+        "network-public-0": "zone-a", "network-public-1": "zone-b",
+        "network-private-0": "zone-a", "network-private-1": "zone-b",
+    }  # fmt: skip
+    assert made.of("LoadBalancer")["ingress"]["subnets"] == ["network-public-0-id", "network-public-1-id"]
 
 
 def test_a_given_network_is_used_and_not_made(evaluate: Evaluate, config: Config) -> None:

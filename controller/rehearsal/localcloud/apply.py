@@ -18,6 +18,7 @@ from controller.rehearsal.localcloud.shapes import Bag
 
 T = TypeVar("T")
 
+PROVIDERS = "pulumi:providers:"  # what begins the type of a provider, which is no resource of ours
 PROGRAM = Path(__file__).parents[3] / "infra"
 
 # The program runs inside of this process, with the SDK's and Python's module caches.

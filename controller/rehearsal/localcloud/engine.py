@@ -28,6 +28,7 @@ from semver import VersionInfo
 from controller.errors import ConfigError, TransientError
 from controller.rehearsal.localcloud.apply import (
     PROGRAM,
+    PROVIDERS,
     Applied,
     Step,
     parsed,
@@ -218,7 +219,7 @@ def _applied(events: list[automation.EngineEvent]) -> Applied:
             step = step_of(op, metadata.urn)
             # Of a replacement's three events one is kept. The provider is no resource of ours.
             hidden = op in ("same", "create-replacement", "delete-replaced")
-            if not hidden and not step.type.startswith("pulumi:providers:"):
+            if not hidden and not step.type.startswith(PROVIDERS):
                 steps.append(step)
     return Applied(changes, tuple(steps), outputs)
 
