@@ -12,7 +12,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from controller.errors import ConfigError
 
 PREFIX = "PILOT_"
-_THE_APPS = tuple(PREFIX + name for name in ("ROLLOUT_PCT", "INTAKE", "COHORT", "VARIANT", "FLAG_"))
+_THE_APPS = tuple(
+    PREFIX + name for name in ("ROLLOUT_PCT", "INTAKE", "COHORT", "VARIANT", "FLAG_", "SETTINGS_PARAMETER")
+)
 
 
 class Settings(BaseModel):

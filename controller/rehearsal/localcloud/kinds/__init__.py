@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from moto.core import DEFAULT_ACCOUNT_ID
+from moto.core.models import DEFAULT_ACCOUNT_ID
 
 from controller.rehearsal.localcloud.calls import Aws
 from controller.rehearsal.localcloud.kinds import account, ec2, ecs, elb, iam, messaging, nat, s3, scaling
