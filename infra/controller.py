@@ -203,8 +203,6 @@ def _reads(args: ControllerArgs) -> list[Statement]:
         ),
         allow("read what was applied", "ssm:GetParameter", parameters),
         allow("read the alarms", "cloudwatch:DescribeAlarms", alarms),
-        # No permission by resource: list_amazoncloudwatch.html
-        allow("read the metrics", "cloudwatch:GetMetricData", "*"),
     ]
 
 

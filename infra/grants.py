@@ -59,7 +59,7 @@ def reads(owned: Owned) -> list[Statement]:
         allow(
             "see the roles",
             ["iam:GetRole", "iam:GetRolePolicy", "iam:ListAttachedRolePolicies", "iam:ListRolePolicies"],
-            owned.roles,
+            owned.roles_by_pattern,
         ),
         allow("see the shared policies", ["iam:GetPolicy", "iam:GetPolicyVersion"], owned.policies),
         allow("see the identity provider", "iam:GetOpenIDConnectProvider", owned.provider),

@@ -39,8 +39,8 @@ class LoadBalancer(pulumi.ComponentResource):
     """
     A load balancer, its security group, a target group per variant, the listener, and where access is logged.
 
-    Users come by HTTPS, and HTTP sends them there; by plain HTTP where the configuration says so. A user stays with
-    the variant that served them first for seven days, where there are two.
+    Users come by HTTPS, and HTTP sends them there; by plain HTTP where the configuration says so. While two variants
+    share the traffic, a user stays with the one that served them first, for seven days.
     """
 
     security_group_id: pulumi.Output[str]
@@ -145,7 +145,9 @@ class LoadBalancer(pulumi.ComponentResource):
         )
 
     def _forward(self, variants: Sequence[Variant]) -> aws.lb.ListenerDefaultActionArgs:
-        stickiness = aws.lb.ListenerDefaultActionForwardStickinessArgs(enabled=True, duration=STICKINESS_SECONDS)
+        """Forward by weight; at 0 and 100 no cookie keeps anybody with the variant that shall get nobody."""
+        split = all(variant.weight for variant in variants)
+        stickiness = aws.lb.ListenerDefaultActionForwardStickinessArgs(enabled=split, duration=STICKINESS_SECONDS)
         return aws.lb.ListenerDefaultActionArgs(
             type="forward",
             forward=aws.lb.ListenerDefaultActionForwardArgs(

@@ -32,6 +32,13 @@ class Owned:
         return [self.arn("iam", f"role/{name}", region=False) for name in names]
 
     @property
+    def roles_by_pattern(self) -> list[pulumi.Output[str]]:
+        """The same, shorter and wider: to look at, which needs less care than to change."""
+        service = self.config.service
+        patterns = (f"{service.cluster}-{service.name}-*", f"{self.prefix}-*")
+        return [self.arn("iam", f"role/{pattern}", region=False) for pattern in patterns]
+
+    @property
     def policies(self) -> list[pulumi.Output[str]]:
         return [self.arn("iam", f"policy/{self.prefix}-{key}", region=False) for key in ("reads", "entry")]
 

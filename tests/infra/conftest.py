@@ -16,6 +16,7 @@ import pytest
 import yaml
 from pulumi.runtime import mocks
 
+from controller.rehearsal.localcloud import find_pulumi
 from controller.rehearsal.localcloud.apply import in_own_loop
 
 ROOT = Path(__file__).parents[2]
@@ -115,6 +116,14 @@ def stack_config(
 
 def traffic_config(percent: int) -> dict[str, Any]:
     return stack_config(service={"candidateImage": CANDIDATE}, rollout={"percent": percent, "exposure": "traffic"})
+
+
+@pytest.fixture(scope="session")
+def pulumi_command() -> Path:
+    command = find_pulumi()
+    if command is None:
+        pytest.fail("there is no pulumi command; tools/pulumi-cli.sh gets it and prints its path")
+    return command
 
 
 @pytest.fixture(name="evaluate")

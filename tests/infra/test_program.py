@@ -68,6 +68,15 @@ def test_traffic_keeps_users_with_their_variant_for_a_week(
     assert action["forward"]["stickiness"] == {"enabled": True, "duration": 604800}
 
 
+@pytest.mark.parametrize("percent", [0, 100])
+def test_traffic_that_is_not_split_keeps_nobody_by_a_cookie(
+    evaluate: Evaluate, traffic: Callable[[int], dict[str, Any]], percent: int
+) -> None:
+    (action,) = evaluate(traffic(percent)).of("Listener")["ingress"]["defaultActions"]
+
+    assert action["forward"]["stickiness"]["enabled"] is False
+
+
 def test_traffic_task_definitions_do_not_depend_on_the_percent(
     evaluate: Evaluate, traffic: Callable[[int], dict[str, Any]]
 ) -> None:
