@@ -8,7 +8,7 @@ export XDG_CACHE_HOME ?= $(HOME)/.cache
 # Importing pulumi_aws without bytecode takes four times as long.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup rehearse test lint bench pins schema
+.PHONY: setup rehearse test lint bench pins schema docs
 
 setup: .venv/ready
 
@@ -43,3 +43,8 @@ pins:
 
 schema: setup
 	$(BIN)/pilot policy schema > rollout.schema.json
+
+# What docs/aws.md says of the program, written from it.
+docs: setup
+	$(BIN)/python -m tools.picture > docs/aws.svg
+	$(BIN)/python -W ignore -m tools.permissions

@@ -33,6 +33,7 @@ class Program(mocks.Mocks):
     """What one run of the program registered, by type and name."""
 
     resources: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    providers: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def call(self, args: mocks.MockCallArgs) -> Any:
         return {
@@ -47,6 +48,7 @@ class Program(mocks.Mocks):
         key = (args.typ, args.name)
         assert key not in self.resources, "the engine refuses two of a type and name"
         self.resources[key] = args.inputs
+        self.providers[key] = args.provider
         made = {
             "arn": f"arn:{args.name}",
             "arnSuffix": f"suffix/{args.name}",
