@@ -97,7 +97,7 @@ def test_everything_has_every_type_that_is_translated(registered: dict[str, tupl
          "W3037"),
         ("aws:iam/rolePolicy:RolePolicy", "policy",
          '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "ecs:RunTask",'
-         ' "Resource": "arn:aws:ecs:us-east-1:123456789012:cluster/c"}]}', "I3510"),
+         ' "Resource": "arn:aws:s3:::bucket"}]}', "I3510"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_found(
