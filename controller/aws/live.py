@@ -105,7 +105,7 @@ def _flag(api: Api, service: Service) -> Live:
         )
     else:
         percent = polled.percent
-    dates = [date for date in (container.registered, polled and polled.written) if date is not None]
+    dates = [date for date in (container.registered, polled.written if polled else None) if date is not None]
     return Live(
         percent=percent,
         since=max(running.since, polled.written) if polled else running.since,
