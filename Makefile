@@ -10,7 +10,7 @@ export XDG_CACHE_HOME ?= $(HOME)/.cache
 # Importing pulumi_aws without bytecode takes four times as long.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup rehearse test lint bench pins schema mistakes
+.PHONY: setup rehearse test lint bench pins schema mistakes docs
 
 setup: .venv/ready
 
@@ -54,3 +54,8 @@ schema: setup
 # The table of seeded mistakes; a test fails when it is not true.
 mistakes: setup
 	PILOT_PULUMI="$$(tools/pulumi-cli.sh)" $(BIN)/python -m tests.policypack.mistakes
+
+# What docs/aws.md says of the program, written from it.
+docs: setup
+	$(BIN)/python -m tools.picture > docs/aws.svg
+	$(BIN)/python -W ignore -m tools.permissions

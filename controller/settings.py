@@ -16,7 +16,9 @@ PREFIX = "PILOT_"
 ForgeKind = Literal["github", "gitlab", "gitea", "forgejo", "local"]
 # A line break in one, as `echo` leaves it in a file, would end a header.
 Secret = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[\x21-\x7e]+$")]
-_THE_APPS = tuple(PREFIX + name for name in ("ROLLOUT_PCT", "INTAKE", "COHORT", "VARIANT", "FLAG_"))
+_THE_APPS = tuple(
+    PREFIX + name for name in ("ROLLOUT_PCT", "INTAKE", "COHORT", "VARIANT", "FLAG_", "SETTINGS_PARAMETER")
+)
 
 
 class Settings(BaseModel):

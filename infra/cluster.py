@@ -2,48 +2,46 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi
 import pulumi_aws as aws
 
+from infra.permissions import Role, Statement, allow, assumed_by
+
 _ECR = re.compile(r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.[a-z.]+/(?P<repository>[^@:]+)@")
-_TASKS_MAY_ASSUME = json.dumps(
-    {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Effect": "Allow",
-                "Principal": {"Service": "ecs-tasks.amazonaws.com"},
-                "Action": "sts:AssumeRole",
-            }
-        ],
-    }
-)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterArgs:
-    """`ingress_group_id` is the security group that may reach the tasks on `port`."""
+    """
+    `ingress_group_id` is the security group that may reach the tasks on `port`.
+
+    `secrets` are the tasks' variables with the ARN of each; `settings_arn` is the parameter that the app polls.
+    """
 
     cluster: str
     service: str
     images: Sequence[str]
+    secrets: Mapping[str, str]
+    secrets_key_arn: str | None
+    settings_arn: pulumi.Input[str] | None
     log_retention: int
     vpc_id: pulumi.Input[str]
     ingress_group_id: pulumi.Input[str]
     port: int
+    account: pulumi.Input[str]
+    boundary: str | None
 
 
 class Cluster(pulumi.ComponentResource):
     """
     An ECS cluster with the log group, the roles and the security group of its tasks.
 
-    The execution role may pull the stack's images and write its log, nothing else. The task role
-    may do nothing: what the application needs is the application's to grant.
+    The execution role may pull the stack's images, read its secrets and write its log, nothing else. The task role
+    may read the settings where the app polls them, else nothing: what the application needs is its own to grant.
     """
 
     arn: pulumi.Output[str]
@@ -68,20 +66,21 @@ class Cluster(pulumi.ComponentResource):
             retention_in_days=args.log_retention,
             opts=child,
         )
-        execution = aws.iam.Role(
+        trust = assumed_by("ecs-tasks.amazonaws.com", args.account)
+        self.execution_role_arn = Role(
             "execution",
-            name=f"{prefix}-execution",
-            assume_role_policy=_TASKS_MAY_ASSUME,
+            role_name=f"{prefix}-execution",
+            trust=trust,
+            allows=starting(self.log_group.arn, args.images, args.secrets.values(), args.secrets_key_arn),
+            boundary=args.boundary,
             opts=child,
-        )
-        policy = aws.iam.RolePolicy(
-            "execution",
-            name="pull-images-and-write-logs",
-            role=execution.name,
-            policy=self.log_group.arn.apply(lambda arn: _execution_policy(arn, args.images)),
-            opts=child,
-        )
-        task = aws.iam.Role("task", name=f"{prefix}-task", assume_role_policy=_TASKS_MAY_ASSUME, opts=child)
+        ).arn
+        polls = [] if args.settings_arn is None else [
+            allow("poll the settings of the rollout", "ssm:GetParameter", args.settings_arn)
+        ]  # fmt: skip
+        self.task_role_arn = Role(
+            "task", role_name=f"{prefix}-task", trust=trust, allows=polls, boundary=args.boundary, opts=child
+        ).arn
         group = aws.ec2.SecurityGroup(
             name,
             name=f"{prefix}-tasks",
@@ -99,9 +98,6 @@ class Cluster(pulumi.ComponentResource):
             opts=child,
         )
         self.arn = cluster.arn
-        # A task that starts before the role has its policy cannot pull its image.
-        self.execution_role_arn = pulumi.Output.all(execution.arn, policy.id).apply(lambda both: str(both[0]))
-        self.task_role_arn = task.arn
         self.security_group_id = group.id
         self.register_outputs({"arn": self.arn})
 
@@ -110,14 +106,16 @@ def log_group_name(cluster: str, service: str) -> str:
     return f"/ecs/{cluster}/{service}"
 
 
-def _execution_policy(log_group_arn: str, images: Sequence[str]) -> str:
-    """Return the least that starting a task takes: ECR's login has no resource of its own."""
-    statements: list[dict[str, object]] = [
-        {
-            "Effect": "Allow",
-            "Action": ["logs:CreateLogStream", "logs:PutLogEvents"],
-            "Resource": f"{log_group_arn}:*",
-        }
+def starting(
+    log_group_arn: pulumi.Input[str], images: Iterable[str], secrets: Iterable[str], key_arn: str | None
+) -> list[Statement]:
+    """Return the least that starting a task takes: its log, its images, its secrets."""
+    statements = [
+        allow(
+            "write the log of the tasks",
+            ["logs:CreateLogStream", "logs:PutLogEvents"],
+            pulumi.Output.concat(log_group_arn, ":*"),
+        )
     ]
     repositories = sorted(
         {
@@ -127,16 +125,24 @@ def _execution_policy(log_group_arn: str, images: Sequence[str]) -> str:
         }
     )
     if repositories:
+        pull = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
         statements += [
-            {"Effect": "Allow", "Action": "ecr:GetAuthorizationToken", "Resource": "*"},
-            {
-                "Effect": "Allow",
-                "Action": [
-                    "ecr:BatchCheckLayerAvailability",
-                    "ecr:BatchGetImage",
-                    "ecr:GetDownloadUrlForLayer",
-                ],
-                "Resource": repositories,
-            },
+            # No permission by resource: list_amazonelasticcontainerregistry.html
+            allow("log in to the registry", "ecr:GetAuthorizationToken", "*"),
+            allow("pull the images", pull, repositories),
         ]
-    return json.dumps({"Version": "2012-10-17", "Statement": statements})
+    return statements + _reading(sorted(set(secrets)), key_arn)
+
+
+def _reading(secrets: Sequence[str], key_arn: str | None) -> list[Statement]:
+    """Allow these secrets; ECS may ask for one field of a secret, a permission is for the whole."""
+    whole = sorted({":".join(arn.split(":")[:7]) for arn in secrets if ":secretsmanager:" in arn})
+    parameters = [arn for arn in secrets if ":ssm:" in arn]
+    statements = []
+    if whole:
+        statements.append(allow("read the secrets", "secretsmanager:GetSecretValue", whole))
+    if parameters:
+        statements.append(allow("read the secret parameters", "ssm:GetParameters", parameters))
+    if key_arn:
+        statements.append(allow("decrypt the secrets", "kms:Decrypt", key_arn))
+    return statements

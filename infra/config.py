@@ -9,111 +9,56 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from collections.abc import Iterator
+from typing import Any, Literal, Self
 
 import pulumi
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import Field, ValidationError, model_validator
 
-# What CloudWatch Logs accepts for a retention, in days (PutRetentionPolicy).
-Retention = Literal[
-    1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922,
-    3288, 3653,
-]  # fmt: skip
-
-# Fargate's task sizes: CPU units -> what memory goes with them, in MiB.
-_FARGATE_MEMORY = {
-    256: (512, 1024, 2048),
-    512: tuple(range(1024, 4097, 1024)),
-    1024: tuple(range(2048, 8193, 1024)),
-    2048: tuple(range(4096, 16385, 1024)),
-    4096: tuple(range(8192, 30721, 1024)),
-}
-_DIGEST = re.compile(r"[a-z0-9][a-z0-9._:/-]*@sha256:[0-9a-f]{64}")
+from infra.sections import (
+    AlarmsConfig,
+    ControllerConfig,
+    IngressConfig,
+    Keys,
+    NetworkConfig,
+    PipelineConfig,
+    RolloutConfig,
+    ScalingConfig,
+    ServiceConfig,
+    TagKey,
+    TagValue,
+    words,
+)
 
 # A target group is named after service and stack, "-cand" at its end for the candidate's;
 # AWS allows the name 32 characters.
 _LONGEST_NAME = 32 - len("--cand")
 
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*[a-z0-9]$")]
-Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-FlagName = Annotated[str, Field(pattern=r"^[a-z][A-Za-z0-9]*$")]
-Image = Annotated[str, Field(description="an image by digest")]
+# https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-advanced-parameters.html
+_PARAMETER_SIZE = 4096
+
+_SECTIONS: dict[str, type[Keys]] = {
+    "service": ServiceConfig,
+    "rollout": RolloutConfig,
+    "network": NetworkConfig,
+    "ingress": IngressConfig,
+    "scaling": ScalingConfig,
+    "alarms": AlarmsConfig,
+    "pipeline": PipelineConfig,
+    "controller": ControllerConfig,
+}
+
+
+_NEEDED = {
+    "pilot:ingress": " with certificateArn, or with insecureHttp: true for tests and internal use",
+}
 
 
 class ConfigError(pulumi.RunError):
     """A stack file that a person must change; Pulumi shows the message without a traceback."""
 
 
-class _Keys(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, alias_generator=to_camel)
-
-
-class ServiceConfig(_Keys):
-    """`pilot:service`: what runs, and how large. Memory in MiB, retention in days."""
-
-    cluster: Annotated[Name, Field(max_length=40)]
-    name: Name
-    image: Image
-    candidate_image: Image | None = None
-    health_url: str
-    cpu: int = 256
-    memory: int = 512
-    desired_count: Annotated[int, Field(ge=1, le=1000)] = 2
-    port: Annotated[int, Field(ge=1, le=65535)] = 8080
-    log_retention: Retention = 30
-
-    @field_validator("image", "candidate_image")
-    @classmethod
-    def _by_digest(cls, value: str | None) -> str | None:
-        if value is not None and not _DIGEST.fullmatch(value):
-            raise ValueError("should be an image by digest, <repository>@sha256:<64 hex digits>; a tag can move")
-        return value
-
-    @field_validator("health_url")
-    @classmethod
-    def _is_url(cls, value: str) -> str:
-        url = urlsplit(value)
-        if url.scheme not in ("http", "https") or not url.hostname:
-            raise ValueError("should be a URL such as https://api.example.com/health")
-        return value
-
-    @model_validator(mode="after")
-    def _is_fargate_size(self) -> Self:
-        allowed = _FARGATE_MEMORY.get(self.cpu)
-        if allowed is None:
-            raise ValueError(f"cpu is {self.cpu}; it should be one of {_words(_FARGATE_MEMORY)}")
-        if self.memory not in allowed:
-            raise ValueError(f"memory is {self.memory}; with cpu {self.cpu} it should be one of {_words(allowed)}")
-        return self
-
-    @property
-    def health_path(self) -> str:
-        """The path that the load balancer asks for: that of the health URL."""
-        return urlsplit(self.health_url).path or "/"
-
-
-class RolloutConfig(_Keys):
-    """`pilot:rollout`: the stage, and what else the controller's pull requests may change."""
-
-    percent: Annotated[int, Field(ge=0, le=100)]
-    exposure: Literal["flag", "traffic"]
-    intake: Literal["open", "paused"] = "open"
-    hold: str = ""  # read by the controller; nothing deployed depends on it
-    flags: dict[FlagName, Word] = Field(default_factory=dict)
-    cohort: tuple[Word, ...] = ()
-
-
-class NetworkConfig(_Keys):
-    """`pilot:network`: an existing network to use instead of creating one."""
-
-    vpc_id: Annotated[str, Field(pattern=r"^vpc-[0-9a-f]+$")]
-    public_subnet_ids: Annotated[tuple[str, ...], Field(min_length=2)]
-    private_subnet_ids: Annotated[tuple[str, ...], Field(min_length=2)]
-
-
-class Variant(_Keys):
+class Variant(Keys):
     """One of the stack's ECS services: which image it runs, and its weight at the listener."""
 
     name: Literal["stable", "candidate"]
@@ -122,14 +67,20 @@ class Variant(_Keys):
     weight: int
 
 
-class StackConfig(_Keys):
+class StackConfig(Keys):
     """Everything a stack may set."""
 
     stack: str
     region: str
     service: ServiceConfig
     rollout: RolloutConfig
-    network: NetworkConfig | None = None
+    ingress: IngressConfig
+    network: NetworkConfig = NetworkConfig()
+    scaling: ScalingConfig | None = None
+    alarms: AlarmsConfig | None = None
+    pipeline: PipelineConfig | None = None
+    controller: ControllerConfig | None = None
+    tags: dict[TagKey, TagValue] = Field(default_factory=dict)
 
     @classmethod
     def load(cls) -> Self:
@@ -140,7 +91,7 @@ class StackConfig(_Keys):
             ConfigError: every mistake found, one a line: the key, what is there, what is allowed.
         """
         pilot = pulumi.Config("pilot")
-        found = {key: _value(pilot.get(key)) for key in ("service", "rollout", "network")}
+        found = {key: _value(pilot.get(key)) for key in _sections()}
         found |= {"stack": pulumi.get_stack(), "region": pulumi.Config("aws").get("region")}
         present = {key: value for key, value in found.items() if value is not None}
         try:
@@ -148,25 +99,42 @@ class StackConfig(_Keys):
             return cls.model_validate_json(json.dumps(present))
         except ValidationError as error:
             where = f"Pulumi.{pulumi.get_stack()}.yaml"
-            lines = (f"{where}: {_sentence(detail)}" for detail in error.errors())
+            lines = (f"{where}: {line}" for detail in error.errors() for line in _sentence(detail).splitlines())
             raise ConfigError("\n".join(lines)) from None
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
+        if wrong := [*self._of_exposure(), *self._of_names(), *self._of_controller()]:
+            raise ValueError("\n".join(wrong))
+        return self
+
+    def _of_exposure(self) -> Iterator[str]:
         traffic, candidate = self.rollout.exposure == "traffic", self.service.candidate_image
         if traffic and candidate is None:
-            raise ValueError("pilot:service.candidateImage is missing; exposure traffic needs it, by digest")
+            yield "pilot:service.candidateImage is missing; exposure traffic needs it, by digest"
         if not traffic and candidate is not None:
-            raise ValueError(
+            yield (
                 "pilot:service.candidateImage is set, but exposure flag runs one image;"
                 " remove it or set pilot:rollout.exposure to traffic"
             )
+
+    def _of_names(self) -> Iterator[str]:
         if len(self.service.name) + len(self.stack) > _LONGEST_NAME:
-            raise ValueError(
+            yield (
                 f"pilot:service.name is {self.service.name!r}; with the stack's name it should have"
                 f" at most {_LONGEST_NAME} characters, for AWS allows a target group's name 32"
             )
-        return self
+
+        size = len(self.rollout.settings)
+        if self.service.delivery == "parameter" and size > _PARAMETER_SIZE:
+            yield (
+                f"pilot:rollout.flags and .cohort make a parameter of {size} characters; Systems Manager allows"
+                f" {_PARAMETER_SIZE}; name fewer, or set pilot:service.delivery to environment"
+            )
+
+    def _of_controller(self) -> Iterator[str]:
+        if self.controller and self.controller.runs == "ci" and self.pipeline is None:
+            yield "pilot:controller.runs is 'ci'; that needs pilot:pipeline, whose CI it is, or runs: schedule"
 
     @property
     def variants(self) -> tuple[Variant, ...]:
@@ -185,16 +153,22 @@ class StackConfig(_Keys):
         )
 
 
+def _sections() -> list[str]:
+    """
+    Return what the stack file says of `pilot:`, the misspelt too, which nobody would ask `pulumi.Config` for.
+
+    The language host hands the configuration over by an environment variable, the Automation API by a call.
+    """
+    there = {**pulumi.runtime.get_config_env(), **pulumi.runtime.config.CONFIG.get()}
+    return sorted(key.removeprefix("pilot:") for key in there if key.startswith("pilot:"))
+
+
 def _value(raw: str | None) -> Any:
     """Return a configuration value as Pulumi hands it over: objects as JSON, scalars as text."""
     try:
         return None if raw is None else json.loads(raw)
     except ValueError:
         return raw
-
-
-def _words(values: Any) -> str:
-    return ", ".join(map(str, values))
 
 
 def _sentence(detail: Any) -> str:
@@ -206,15 +180,17 @@ def _sentence(detail: Any) -> str:
         return message
     match detail["type"]:
         case "missing":
-            return f"{key} is missing; add it"
+            return f"{key} is missing; add it{_NEEDED.get(key, '')}"
         case "extra_forbidden":
-            return f"{key} is not a known key; known are {_words(_known(top))}"
+            return f"{key} is not a known key; known are {words(_known(detail['loc']))}"
         case "value_error" if not message.startswith("should"):
             return f"{key}: {message}"
         case _:
             return f"{key} is {detail['input']!r}; it {message}"
 
 
-def _known(top: str) -> list[str]:
-    models = {"service": ServiceConfig, "rollout": RolloutConfig, "network": NetworkConfig}
-    return [field.alias or name for name, field in models[top].model_fields.items()]
+def _known(loc: tuple[str | int, ...]) -> list[str]:
+    """Return the keys that may stand where the one at *loc* does."""
+    if len(loc) == 1:
+        return [f"pilot:{section}" for section in (*_SECTIONS, "tags")]
+    return [field.alias or name for name, field in _SECTIONS[str(loc[0])].model_fields.items()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,61 +17,88 @@ ZONES = 2
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkArgs:
-    """`given` is an existing network; without one, a VPC is created."""
+    """`config` names an existing network, or says what a new one is like."""
 
-    given: NetworkConfig | None
+    config: NetworkConfig
 
 
 class Network(pulumi.ComponentResource):
     """
-    The subnets of the load balancer and of the tasks.
+    The subnets of the load balancer (public) and of the tasks (private).
 
-    A network of the stack's own has public subnets in two zones and no NAT gateway: tasks reach
-    the internet by addresses of their own and are reached only through the load balancer. In a
-    given network the tasks run in its private subnets.
+    In a network of the stack's own, each zone has one of both, and tasks reach the internet through a NAT gateway:
+    one for all zones, or one in each. They have no public address.
     """
 
     vpc_id: pulumi.Input[str]
     public_subnet_ids: Sequence[pulumi.Input[str]]
-    task_subnet_ids: Sequence[pulumi.Input[str]]
-    assign_public_ip: bool
+    private_subnet_ids: Sequence[pulumi.Input[str]]
 
     def __init__(self, name: str, args: NetworkArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("pilot:aws:Network", name, None, opts)
-        if args.given is None:
-            self._create(name)
+        config = args.config
+        if config.vpc_id and config.public_subnet_ids and config.private_subnet_ids:
+            self.vpc_id = config.vpc_id
+            self.public_subnet_ids = config.public_subnet_ids
+            self.private_subnet_ids = config.private_subnet_ids
         else:
-            self.vpc_id = args.given.vpc_id
-            self.public_subnet_ids = args.given.public_subnet_ids
-            self.task_subnet_ids = args.given.private_subnet_ids
-            self.assign_public_ip = False
-        self.register_outputs({"vpcId": self.vpc_id, "publicSubnetIds": list(self.public_subnet_ids)})
-
-    def _create(self, name: str) -> None:
-        child = pulumi.ResourceOptions(parent=self)
-        vpc = aws.ec2.Vpc(name, cidr_block=CIDR, enable_dns_hostnames=True, opts=child)
-        gateway = aws.ec2.InternetGateway(name, vpc_id=vpc.id, opts=child)
-        routes = aws.ec2.RouteTable(
-            name,
-            vpc_id=vpc.id,
-            routes=[aws.ec2.RouteTableRouteArgs(cidr_block="0.0.0.0/0", gateway_id=gateway.id)],
-            opts=child,
+            self._create(name, config)
+        self.register_outputs(
+            {
+                "vpcId": self.vpc_id,
+                "publicSubnetIds": list(self.public_subnet_ids),
+                "privateSubnetIds": list(self.private_subnet_ids),
+            }
         )
-        zones = aws.get_availability_zones_output(state="available", opts=pulumi.InvokeOptions(parent=self)).names
-        subnets: list[pulumi.Output[str]] = []
-        for i in range(ZONES):
-            subnet = aws.ec2.Subnet(
-                f"{name}-{i}",
-                vpc_id=vpc.id,
-                cidr_block=f"10.20.{i}.0/24",
-                availability_zone=zones[i],
-                opts=child,
-            )
-            association = aws.ec2.RouteTableAssociation(
-                f"{name}-{i}", subnet_id=subnet.id, route_table_id=routes.id, opts=child
-            )
-            # Whoever uses the subnet waits until it has a way out.
-            subnets.append(pulumi.Output.all(subnet.id, association.id).apply(lambda ids: str(ids[0])))
+
+    def _create(self, name: str, config: NetworkConfig) -> None:
+        child = pulumi.ResourceOptions(parent=self)
+        zones = config.zones or ZONES
+        names = aws.get_availability_zones_output(state="available", opts=pulumi.InvokeOptions(parent=self)).names
+        public, private = _blocks(config.cidr or CIDR, zones)
+        vpc = aws.ec2.Vpc(name, cidr_block=config.cidr or CIDR, enable_dns_hostnames=True, opts=child)
+        gateway = aws.ec2.InternetGateway(name, vpc_id=vpc.id, opts=child)
+        out = aws.ec2.RouteTableRouteArgs(cidr_block="0.0.0.0/0", gateway_id=gateway.id)
+        routes = aws.ec2.RouteTable(f"{name}-public", vpc_id=vpc.id, routes=[out], opts=child)
+        open_subnets = [
+            self._subnet(f"{name}-public-{i}", vpc.id, public[i], names[i], routes.id) for i in range(zones)
+        ]
+        nats = [
+            self._nat(f"{name}-{i}" if config.nat == "perZone" else name, vpc.id, open_subnets[i])
+            for i in range(zones if config.nat == "perZone" else 1)
+        ]
         self.vpc_id = vpc.id
-        self.public_subnet_ids = self.task_subnet_ids = subnets
-        self.assign_public_ip = True
+        self.public_subnet_ids = open_subnets
+        self.private_subnet_ids = [
+            self._subnet(f"{name}-private-{i}", vpc.id, private[i], names[i], nats[i % len(nats)])
+            for i in range(zones)
+        ]  # fmt: skip
+
+    def _subnet(
+        self, name: str, vpc_id: pulumi.Input[str], block: str, zone: pulumi.Input[str], routes: pulumi.Input[str]
+    ) -> pulumi.Output[str]:
+        child = pulumi.ResourceOptions(parent=self)
+        subnet = aws.ec2.Subnet(name, vpc_id=vpc_id, cidr_block=block, availability_zone=zone, opts=child)
+        association = aws.ec2.RouteTableAssociation(name, subnet_id=subnet.id, route_table_id=routes, opts=child)
+        # Whoever uses the subnet waits until it has a way out.
+        return pulumi.Output.all(subnet.id, association.id).apply(lambda ids: str(ids[0]))
+
+    def _nat(self, name: str, vpc_id: pulumi.Input[str], subnet_id: pulumi.Input[str]) -> pulumi.Output[str]:
+        """Make a NAT gateway in a public subnet and return the id of the route table that leads to it."""
+        child = pulumi.ResourceOptions(parent=self)
+        address = aws.ec2.Eip(name, domain="vpc", opts=child)
+        nat = aws.ec2.NatGateway(name, allocation_id=address.allocation_id, subnet_id=subnet_id, opts=child)
+        out = aws.ec2.RouteTableRouteArgs(cidr_block="0.0.0.0/0", nat_gateway_id=nat.id)
+        return aws.ec2.RouteTable(f"{name}-private", vpc_id=vpc_id, routes=[out], opts=child).id
+
+
+def _blocks(cidr: str, zones: int) -> tuple[list[str], list[str]]:
+    """
+    Divide *cidr* among the zones' public and private subnets.
+
+    Of sixteen parts the first is cut again for the public ones, which hold the load balancer only; each private
+    subnet gets a part of its own. What a zone has does not depend on how many there are.
+    """
+    first, *rest = ipaddress.IPv4Network(cidr).subnets(4)
+    public = [str(block) for block in first.subnets(4)]
+    return public[:zones], [str(block) for block in rest[:zones]]

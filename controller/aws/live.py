@@ -1,14 +1,15 @@
 """
 Read back what AWS runs, before anything is judged. Nothing is changed here.
 
-With exposure `flag`, the percent is in the task definition that serves; with `traffic`, it is the
-candidate's weight at the listener, and its date is that of the parameter which `pulumi up` writes
-last. Whatever AWS does not answer, or answers oddly, makes the state unreadable, never a guess.
+With exposure `flag`, the percent is in the task definition that serves, or in the parameter that this tells the app to
+poll; with `traffic`, it is the candidate's weight at the listener, and its date is that of the parameter which
+`pulumi up` writes last. Whatever AWS does not answer, or answers oddly, makes the state unreadable, never a guess.
 """
 
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ __all__ = ["EcsLiveState", "client_factory"]
 
 # What the program in infra/ tells the container.
 PERCENT, VARIANT, FLAG = "PILOT_ROLLOUT_PCT", "PILOT_VARIANT", "PILOT_FLAG_"
+SETTINGS = "PILOT_SETTINGS_PARAMETER"  # the parameter to poll, where what follows the stage is not in the environment
 
 _STATES = {
     "FAILED": Deployment.FAILED,
@@ -58,6 +60,15 @@ class _Container:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    """What an app that polls is told, and since when; an app is behind by as long as it waits between two looks."""
+
+    percent: int | None
+    flags: Mapping[str, str]
+    written: datetime
+
+
 class EcsLiveState:
     """Keeps the promise of `ports.LiveState` with ECS, load balancing and Systems Manager."""
 
@@ -80,18 +91,28 @@ class EcsLiveState:
 
 def _flag(api: Api, service: Service) -> Live:
     (running,) = _services(api, service.cluster, [service.name])
-    container = _container(api, running.task_definition, PERCENT)
+    container = _container(api, running.task_definition, PERCENT, SETTINGS)
     if VARIANT in container.environment:
         raise UnreadableError(
             f"{running.task_definition} is told {VARIANT}: exposure traffic is live, flag is declared; run pulumi up"
         )
+    polled = _settings(api, container)
+    if polled is None:
+        percent = _percent(container.environment[PERCENT], running.task_definition)
+    elif polled.percent is None:
+        raise UnreadableError(
+            f"{container.environment[SETTINGS]} has no percent, which it has with exposure flag; run pulumi up"
+        )
+    else:
+        percent = polled.percent
+    dates = [date for date in (container.registered, polled.written if polled else None) if date is not None]
     return Live(
-        percent=_percent(container.environment[PERCENT], running.task_definition),
-        since=running.since,
-        applied=container.registered,
+        percent=percent,
+        since=max(running.since, polled.written) if polled else running.since,
+        applied=max(dates, default=None),
         deployment=running.state,
         image=container.image,
-        flags=container.flags,
+        flags=polled.flags if polled else container.flags,
         task_definition=running.task_definition,
         detail=running.detail,
     )
@@ -114,14 +135,16 @@ def _traffic(api: Api, service: Service) -> Live:
             f"the listener sends {percent} % to the candidate, but {applied} % was last applied;"
             " an update is under way, or the weights were changed by hand",
         )
+    polled = _settings(api, container)
+    changed = max(written, polled.written) if polled else written
     return Live(
         percent=percent,
-        since=max(written, stable.since, candidate.since),
-        applied=written,
+        since=max(changed, stable.since, candidate.since),
+        applied=changed,
         deployment=worst,
         image=container.image,
         candidate_image=other.image,
-        flags=container.flags,
+        flags=polled.flags if polled else container.flags,
         task_definition=stable.task_definition,
         detail="; ".join(details),
     )
@@ -186,19 +209,19 @@ def _state(name: str, deployment: Mapping[str, Any]) -> Deployment:
     return _STATES[found]
 
 
-def _container(api: Api, task_definition: str, variable: str) -> _Container:
-    """Return the one container that is told *variable*."""
+def _container(api: Api, task_definition: str, *variables: str) -> _Container:
+    """Return the one container that is told one of *variables*."""
     answer = api.call_once("ecs", "DescribeTaskDefinition", taskDefinition=task_definition)
     found = []
     for container in answer["taskDefinition"].get("containerDefinitions") or []:
         pairs = container.get("environment") or []
         environment = {one["name"]: one.get("value", "") for one in pairs}
-        if variable in environment:
+        if not environment.keys().isdisjoint(variables):
             registered = answer["taskDefinition"].get("registeredAt")
             found.append(_Container(str(container.get("image")), environment, registered and _utc(registered)))
     if len(found) != 1:
         raise UnreadableError(
-            f"{task_definition} has {len(found)} containers with {variable}; expected one;"
+            f"{task_definition} has {len(found)} containers with {' or '.join(variables)}; expected one;"
             " was it made by another program than infra/?"
         )
     return found[0]
@@ -279,6 +302,26 @@ def _applied(api: Api, service: Service) -> tuple[str, datetime]:
     name = f"/pilot/{service.cluster}/{service.name}/percent"
     parameter = api.call("ssm", "GetParameter", Name=name)["Parameter"]
     return str(parameter["Value"]), _utc(parameter["LastModifiedDate"])
+
+
+def _settings(api: Api, container: _Container) -> _Settings | None:
+    """Return what the container is to poll; None where all that it is told is in its environment."""
+    name = container.environment.get(SETTINGS)
+    if name is None:
+        return None
+    parameter = api.call("ssm", "GetParameter", Name=name)["Parameter"]
+    try:
+        told = json.loads(parameter["Value"])
+        percent, flags = told.get("percent"), {str(flag): str(value) for flag, value in told["flags"].items()}
+        good = percent is None or (type(percent) is int and 0 <= percent <= 100)
+    except (AttributeError, LookupError, TypeError, ValueError):
+        good = False
+    if not good:
+        raise UnreadableError(
+            f"{name} holds {str(parameter['Value'])[:200]!r}; expected JSON with flags and a whole percent"
+            " from 0 to 100; run pulumi up"
+        )
+    return _Settings(percent, flags, _utc(parameter["LastModifiedDate"]))
 
 
 # ---------------------------------------------------------------- words

@@ -49,8 +49,8 @@ def stubbed(*answers: tuple[str, dict[str, Any]], error: str = "") -> Unreadable
 class Stack:
     """A stack on a local AWS whose time is told in minutes after its start."""
 
-    def __init__(self, cloud: LocalAws, exposure: Exposure) -> None:
-        self.cloud, self.exposure, self._pulumi = cloud, exposure, InProcess(cloud)
+    def __init__(self, cloud: LocalAws, exposure: Exposure, delivery: str = "environment") -> None:
+        self.cloud, self.exposure, self.delivery, self._pulumi = cloud, exposure, delivery, InProcess(cloud)
         self._network = json.dumps(cloud.network())
 
     def up(self, percent: int, *, image: str = IMAGE, flag: str = "primer") -> None:
@@ -59,8 +59,9 @@ class Stack:
             "config:\n"
             "  aws:region: us-east-1\n"
             f"  pilot:service: {{cluster: shop, name: api, image: '{image}'{candidate},"
-            " healthUrl: 'https://api.example.com/health'}\n"
+            f" healthUrl: 'https://api.example.com/health', delivery: {self.delivery}}}\n"
             f"  pilot:network: {self._network}\n"
+            "  pilot:ingress: {insecureHttp: true, accessLogDays: 0}\n"
             f"  pilot:rollout: {{percent: {percent}, exposure: {self.exposure},"
             f" flags: {{micPrompt: {flag}}}}}\n"
         )
@@ -89,6 +90,16 @@ def stack() -> Iterator[Callable[[Exposure], Stack]]:
             return made
 
         yield up
+
+
+@pytest.fixture
+def polled(request: pytest.FixtureRequest) -> Iterator[Stack]:
+    """The same, where the app polls what it is told; the exposure is the test's parameter."""
+    with LocalAws(START) as cloud:
+        made = Stack(cloud, request.param, "parameter")
+        made.up(0)
+        made.later(5)
+        yield made
 
 
 @pytest.fixture
@@ -222,6 +233,79 @@ def test_traffic_of_two_services_is_as_good_as_the_worse(traffic: Stack) -> None
 
     assert live.deployment is Deployment.IN_PROGRESS
     assert "api-candidate: ECS deployment" in live.detail
+
+
+@pytest.mark.parametrize("polled", [Exposure.FLAG], indirect=True)
+def test_flag_that_is_polled_reads_percent_flags_and_date_of_the_parameter(polled: Stack) -> None:
+    polled.later(60)
+    polled.up(10, flag="native")
+    applied = polled.cloud.now
+    polled.later(30)
+
+    live = polled.read()
+
+    assert live == Live(
+        percent=10,
+        since=applied,
+        deployment=Deployment.COMPLETED,
+        image=IMAGE,
+        flags={"micPrompt": "native"},
+        task_definition=f"{TASK}:1",
+        detail=live.detail,
+        applied=applied,
+    )
+
+
+@pytest.mark.parametrize("polled", [Exposure.FLAG], indirect=True)
+def test_flag_that_is_polled_counts_from_a_deployment_that_came_after_it(polled: Stack) -> None:
+    image = "registry.example/api@sha256:" + "c" * 64
+    polled.up(10)
+    polled.later(30)
+    polled.up(10, image=image)
+    applied = polled.cloud.now
+    now = polled.later(5)
+
+    live = polled.read()
+
+    assert (live.percent, live.since, live.applied, live.image) == (10, now, applied, image)
+
+
+@pytest.mark.parametrize("polled", [Exposure.TRAFFIC], indirect=True)
+def test_traffic_that_is_polled_reads_the_weight_and_the_flags_of_the_parameter(polled: Stack) -> None:
+    polled.up(10)
+    polled.later(60)
+    polled.up(10, flag="native")
+    flipped = polled.cloud.now
+    polled.later(30)
+
+    live = polled.read()
+
+    assert (live.percent, live.flags) == (10, {"micPrompt": "native"})
+    assert (live.since, live.applied) == (flipped, flipped)
+
+
+@pytest.mark.parametrize("polled", [Exposure.FLAG], indirect=True)
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("no JSON", "holds 'no JSON'; expected JSON with flags"),
+        ('{"percent": 10}', "expected JSON with flags"),
+        ('{"percent": 101, "flags": {}}', "a whole percent from 0 to 100"),
+        ('{"percent": true, "flags": {}}', "a whole percent from 0 to 100"),
+        ('{"percent": 10.5, "flags": {}}', "a whole percent from 0 to 100"),
+        ("[]", "expected JSON with flags"),
+        ('{"flags": {}}', "has no percent, which it has with exposure flag"),
+    ],
+)
+def test_settings_in_another_form_are_unreadable(polled: Stack, text: str, said: str) -> None:
+    name = "/pilot/shop/api/settings"
+    polled.cloud.client("ssm").put_parameter(Name=name, Value=text, Type="String", Overwrite=True)
+
+    reason = polled.read().reason
+
+    assert reason.startswith(name)
+    assert said in reason
+    assert reason.endswith("run pulumi up")
 
 
 def _weigh(cloud: LocalAws, stable: int, candidate: int) -> None:

@@ -16,6 +16,7 @@ import pytest
 import yaml
 from pulumi.runtime import mocks
 
+from controller.rehearsal.localcloud import find_pulumi
 from controller.rehearsal.localcloud.apply import in_own_loop
 
 ROOT = Path(__file__).parents[2]
@@ -23,6 +24,7 @@ STABLE = "registry.example/api@sha256:" + "a" * 64
 CANDIDATE = "registry.example/api@sha256:" + "b" * 64
 with warnings.catch_warnings(action="ignore"):
     pulumi_aws.ec2.SecurityGroup  # noqa: B018 - importing it warns of its deprecated parts
+ACCOUNT = "123456789012"
 _SECRET = "4dabf18193072939515e22adb298388d"
 
 
@@ -31,19 +33,28 @@ class Program(mocks.Mocks):
     """What one run of the program registered, by type and name."""
 
     resources: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    providers: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def call(self, args: mocks.MockCallArgs) -> Any:
-        assert args.token == "aws:index/getAvailabilityZones:getAvailabilityZones"
-        return {"names": ["zone-a", "zone-b", "zone-c"], "id": "zones"}
+        return {
+            "aws:index/getAvailabilityZones:getAvailabilityZones": {
+                "names": ["zone-a", "zone-b", "zone-c"],
+                "id": "zones",
+            },
+            "aws:index/getCallerIdentity:getCallerIdentity": {"accountId": ACCOUNT, "id": ACCOUNT},
+        }[args.token]
 
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
         key = (args.typ, args.name)
         assert key not in self.resources, "the engine refuses two of a type and name"
         self.resources[key] = args.inputs
+        self.providers[key] = args.provider
         made = {
             "arn": f"arn:{args.name}",
             "arnSuffix": f"suffix/{args.name}",
             "dnsName": "alb.test",
+            "allocationId": f"eipalloc-{args.name}",
+            "arnWithoutRevision": f"arn:{args.name}",
         }
         return f"{args.name}-id", {**args.inputs, **made}
 
@@ -99,6 +110,7 @@ def stack_config(
             "cluster": "shop", "name": "api", "image": STABLE,
             "healthUrl": "https://api.example.com/health", **(service or {}),
         },
+        "pilot:ingress": {"insecureHttp": True, "accessLogDays": 0},
         "pilot:rollout": {"percent": 10, "exposure": "flag", **(rollout or {})},
         **rest,
     }  # fmt: skip
@@ -106,6 +118,14 @@ def stack_config(
 
 def traffic_config(percent: int) -> dict[str, Any]:
     return stack_config(service={"candidateImage": CANDIDATE}, rollout={"percent": percent, "exposure": "traffic"})
+
+
+@pytest.fixture(scope="session")
+def pulumi_command() -> Path:
+    command = find_pulumi()
+    if command is None:
+        pytest.fail("there is no pulumi command; tools/pulumi-cli.sh gets it and prints its path")
+    return command
 
 
 @pytest.fixture(name="evaluate")

@@ -68,6 +68,15 @@ def test_traffic_keeps_users_with_their_variant_for_a_week(
     assert action["forward"]["stickiness"] == {"enabled": True, "duration": 604800}
 
 
+@pytest.mark.parametrize("percent", [0, 100])
+def test_traffic_that_is_not_split_keeps_nobody_by_a_cookie(
+    evaluate: Evaluate, traffic: Callable[[int], dict[str, Any]], percent: int
+) -> None:
+    (action,) = evaluate(traffic(percent)).of("Listener")["ingress"]["defaultActions"]
+
+    assert action["forward"]["stickiness"]["enabled"] is False
+
+
 def test_traffic_task_definitions_do_not_depend_on_the_percent(
     evaluate: Evaluate, traffic: Callable[[int], dict[str, Any]]
 ) -> None:
@@ -135,9 +144,12 @@ def test_only_the_load_balancer_reaches_the_tasks(evaluate: Evaluate, config: Co
 def test_a_network_of_its_own_spans_two_zones(evaluate: Evaluate, config: Config) -> None:
     made = evaluate(config())
 
-    zones = [subnet["availabilityZone"] for subnet in made.of("Subnet").values()]
-    assert zones == ["zone-a", "zone-b"]
-    assert made.of("LoadBalancer")["ingress"]["subnets"] == ["network-0-id", "network-1-id"]
+    zones = {name: subnet["availabilityZone"] for name, subnet in made.of("Subnet").items()}
+    assert zones == {
+        "network-public-0": "zone-a", "network-public-1": "zone-b",
+        "network-private-0": "zone-a", "network-private-1": "zone-b",
+    }  # fmt: skip
+    assert made.of("LoadBalancer")["ingress"]["subnets"] == ["network-public-0-id", "network-public-1-id"]
 
 
 def test_a_given_network_is_used_and_not_made(evaluate: Evaluate, config: Config) -> None:

@@ -54,6 +54,7 @@ def stack_file() -> Callable[..., bytes]:
             "    name: api\n"
             f"    image: {image}\n{candidate}"
             "    healthUrl: https://api.example.com/health\n"
+            "  pilot:ingress: {insecureHttp: true, accessLogDays: 0}\n"
             "  pilot:rollout:\n"
             f"    percent: {percent}   # a comment\n"
             f"    exposure: {exposure}\n{given}"

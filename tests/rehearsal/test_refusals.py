@@ -149,8 +149,8 @@ def test_what_can_be_known_before_it_is_made_is_refused(
 
 
 def test_an_unknown_type_and_an_unknown_function_are_refused(aws: Any) -> None:
-    with pytest.raises(BadInputError, match="aws:sqs/queue:Queue is not among"):
-        kind_of("aws:sqs/queue:Queue", aws)
+    with pytest.raises(BadInputError, match="aws:rds/instance:Instance is not among"):
+        kind_of("aws:rds/instance:Instance", aws)
     with pytest.raises(BadInputError, match=r"getAmi.* is not among"):
         invoke("aws:ec2/getAmi:getAmi", {}, aws)
 

@@ -13,6 +13,7 @@ from controller.rehearsal.localcloud.shapes import Bag
 
 T = TypeVar("T")
 
+PROVIDERS = "pulumi:providers:"  # what begins the type of a provider, which is no resource of ours
 PROGRAM = Path(__file__).parents[3] / "infra"
 
 

@@ -43,7 +43,7 @@ class Aws:
             return self.call(service, operation, bag)
         except ClientError as error:
             code = error.response["Error"]["Code"]
-            if any(word in code for word in ("NotFound", "NoSuch", "InvalidParameterValue")):
+            if any(word in code for word in ("NotFound", "NoSuch", "NonExistent", "InvalidParameterValue")):
                 return None
             raise
 

@@ -103,6 +103,10 @@ class LocalAws:
         vpc = subnets["Subnets"][0]["VpcId"]
         return {"vpcId": vpc, "publicSubnetIds": ids[:2], "privateSubnetIds": ids[:2]}
 
+    def certificate(self, domain: str) -> str:
+        """Return the ARN of a certificate for *domain*, as `pilot:ingress` of a stack file wants it."""
+        return str(self.client("acm").request_certificate(DomainName=domain)["CertificateArn"])
+
     # ------------------------------------------------------------ what happens to it
 
     def tick(self) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, Self
 from pulumi import automation
 
 from controller.engine import Cli, Workspace, find_pulumi, program, type_and_name
-from controller.rehearsal.localcloud.apply import PROGRAM, Applied, Step
+from controller.rehearsal.localcloud.apply import PROGRAM, PROVIDERS, Applied, Step
 from controller.rehearsal.localcloud.cloud import LocalAws
 from controller.rehearsal.localcloud.provider import serving
 
@@ -119,6 +119,6 @@ def _applied(events: list[automation.EngineEvent]) -> Applied:
             step = Step(op, *type_and_name(metadata.urn))
             # Of a replacement's three events one is kept. The provider is no resource of ours.
             hidden = op in ("same", "create-replacement", "delete-replaced")
-            if not hidden and not step.type.startswith("pulumi:providers:"):
+            if not hidden and not step.type.startswith(PROVIDERS):
                 steps.append(step)
     return Applied(changes, tuple(steps), outputs)

@@ -24,7 +24,7 @@ from pulumi.runtime.stack import Stack
 
 from controller.engine import parsed, program, running
 from controller.errors import ConfigError
-from controller.rehearsal.localcloud.apply import PROGRAM, Applied, Step, counted, in_own_loop
+from controller.rehearsal.localcloud.apply import PROGRAM, PROVIDERS, Applied, Step, counted, in_own_loop
 from controller.rehearsal.localcloud.calls import Aws, said
 from controller.rehearsal.localcloud.cloud import LocalAws
 from controller.rehearsal.localcloud.kinds import invoke, kind_of
@@ -63,8 +63,9 @@ class InProcess:
         state = self._states.pop(stack)
         for resource in reversed(state.values()):
             _delete(self._cloud.aws(), resource)
-        steps = tuple(Step("delete", one.token, one.name) for one in reversed(state.values()))
-        return Applied({"delete": len(steps)}, steps, {})
+        steps = [Step("delete", one.token, one.name) for one in reversed(state.values())]
+        told = tuple(step for step in steps if not step.type.startswith(PROVIDERS))
+        return Applied({"delete": len(steps)}, told, {})
 
     def resources(self, stack: str) -> tuple[Resource, ...]:
         """Return what is remembered of *stack*, in order of making."""
@@ -115,6 +116,9 @@ class _Run(mocks.Mocks):
         if not args.custom:
             self.component(*key)
             return "", {}
+        if args.typ.startswith(PROVIDERS):  # the local AWS takes no settings
+            self.component(*key, told=False)
+            return "local", {}
         self._seen.add(key)
         inputs: Bag = json.loads(json.dumps(plain(args.inputs), default=_unknown))
         kind = kind_of(args.typ, self.aws)
@@ -149,11 +153,15 @@ class _Run(mocks.Mocks):
         for resource in self._replaced:
             _delete(self.aws, resource)
 
-    def component(self, token: str, name: str) -> None:
-        """Take note of a resource that is only a parent of others."""
+    def component(self, token: str, name: str, *, told: bool = True) -> None:
+        """Take note of a resource that nothing in AWS stands for; one that is not *told* is only counted."""
         key = (token, name)
         self._seen.add(key)
-        self._note("same" if key in self._state else "create", token, name)
+        op = "same" if key in self._state else "create"
+        if told:
+            self._note(op, token, name)
+        else:
+            self.ops.append(op)
         if not self.preview:
             self._state.setdefault(key, Resource(token, name, "", {}, {}))
 

@@ -1,12 +1,11 @@
-"""Roles, logs, alarms and parameters: what a service needs around it."""
+"""Logs, alarms and parameters: what a service needs around it."""
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
-from controller.rehearsal.localcloud.kinds.base import Found, Kind, one_of, without
+from controller.rehearsal.localcloud.kinds.base import Found, Kind, one_of, only, within, without
 from controller.rehearsal.localcloud.shapes import UNKNOWN, BadInputError, Bag
 
 _RETENTION = (
@@ -14,94 +13,6 @@ _RETENTION = (
     3288, 3653,
 )  # fmt: skip
 _ALARM_STATISTIC = re.compile(r"(SampleCount|Average|Sum|Minimum|Maximum|IQM|(p|tm|wm|tc|ts)\d{1,2}(\.\d+)?|p100)")
-
-
-def _policy(name: str, text: Any) -> None:
-    """Refuse a policy document that IAM would call malformed."""
-    if text is None or text == UNKNOWN:
-        return
-    try:
-        statements = json.loads(text)["Statement"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise BadInputError(f"{name} is not a policy document: {error!r}") from None
-    for statement in statements if isinstance(statements, list) else [statements]:
-        one_of(f"{name}.Statement.Effect", statement.get("Effect"), ("Allow", "Deny"))
-
-
-class Role(Kind):
-    token = "aws:iam/role:Role"
-    creates = ("iam", "CreateRole")
-    replaced_by = frozenset({"name"})
-
-    def request(self, inputs: Bag) -> Bag:
-        document = inputs.get("assumeRolePolicy")
-        named = {"roleName": inputs.get("name"), "assumeRolePolicyDocument": document}
-        return {**without(inputs, "name", "assumeRolePolicy"), **named}
-
-    def rules(self, inputs: Bag) -> None:
-        _policy("assumeRolePolicy", inputs.get("assumeRolePolicy"))
-
-    def create(self, inputs: Bag) -> str:
-        return str(self.created(inputs)["Role"]["RoleName"])
-
-    def update(self, id_: str, old: Bag, new: Bag) -> None:
-        changes = {"roleName": id_, "policyDocument": new["assumeRolePolicy"]}
-        self.aws.call("iam", "UpdateAssumeRolePolicy", changes)
-
-    def find(self, id_: str, state: Bag) -> Found | None:
-        found = self.aws.find("iam", "GetRole", {"roleName": id_})
-        if not found:
-            return None
-        role = found["Role"]
-        document = _same_document(state.get("assumeRolePolicy"), role["AssumeRolePolicyDocument"])
-        return Found({"name": id_, "assumeRolePolicy": document}, {"arn": role["Arn"]})
-
-    def delete(self, id_: str, state: Bag) -> None:
-        self.aws.call("iam", "DeleteRole", {"roleName": id_})
-
-
-class RolePolicy(Kind):
-    token = "aws:iam/rolePolicy:RolePolicy"
-    creates = ("iam", "PutRolePolicy")
-    replaced_by = frozenset({"name", "role"})
-    computed = ()
-
-    def request(self, inputs: Bag) -> Bag:
-        return {
-            **without(inputs, "role", "name", "policy"),
-            "roleName": inputs.get("role"),
-            "policyName": inputs.get("name"),
-            "policyDocument": inputs.get("policy"),
-        }
-
-    def rules(self, inputs: Bag) -> None:
-        _policy("policy", inputs.get("policy"))
-
-    def create(self, inputs: Bag) -> str:
-        self.created(inputs)
-        return f"{inputs['role']}:{inputs['name']}"
-
-    def update(self, id_: str, old: Bag, new: Bag) -> None:
-        self.created(new)
-
-    def find(self, id_: str, state: Bag) -> Found | None:
-        role, name = id_.split(":")
-        found = self.aws.find("iam", "GetRolePolicy", {"roleName": role, "policyName": name})
-        if not found:
-            return None
-        document = _same_document(state.get("policy"), found["PolicyDocument"])
-        return Found({"role": role, "name": name, "policy": document}, {})
-
-    def delete(self, id_: str, state: Bag) -> None:
-        role, name = id_.split(":")
-        self.aws.call("iam", "DeleteRolePolicy", {"roleName": role, "policyName": name})
-
-
-def _same_document(declared: Any, live: Any) -> Any:
-    """Return the declared text where the live document means the same, else the live one's."""
-    if isinstance(declared, str) and declared != UNKNOWN and json.loads(declared) == live:
-        return declared
-    return json.dumps(live)
 
 
 class LogGroup(Kind):
@@ -142,9 +53,16 @@ class MetricAlarm(Kind):
     replaced_by = frozenset({"name"})
 
     def request(self, inputs: Bag) -> Bag:
-        queries = [_query(one) for one in inputs.get("metricQueries") or []]
-        named = {"alarmName": inputs.get("name"), "metrics": queries}
-        return {**without(inputs, "name", "metricQueries"), **named}
+        named: Bag = {"alarmName": inputs.get("name")}
+        if queries := inputs.get("metricQueries"):
+            named["metrics"] = [_query(one) for one in queries]
+        if dimensions := inputs.get("dimensions"):
+            named["dimensions"] = _pairs(dimensions)
+        renamed = {"evaluateLowSampleCountPercentile": inputs.get("evaluateLowSampleCountPercentiles")}
+        plain = without(
+            inputs, "name", "metricQueries", "dimensions", "evaluateLowSampleCountPercentiles", "alarmDescription"
+        )
+        return {**plain, **named, **renamed, **only(inputs, "alarmDescription")}
 
     def rules(self, inputs: Bag) -> None:
         one_of(
@@ -152,6 +70,11 @@ class MetricAlarm(Kind):
             inputs.get("treatMissingData"),
             ("breaching", "notBreaching", "ignore", "missing"),
         )
+        one_of(
+            "evaluateLowSampleCountPercentiles", inputs.get("evaluateLowSampleCountPercentiles"), ("evaluate", "ignore")
+        )
+        _extended(inputs.get("extendedStatistic"))
+        _watched(inputs)
         queries = inputs.get("metricQueries") or []
         ids = {query.get("id") for query in queries}
         if queries and sum(bool(query.get("returnData")) for query in queries) != 1:
@@ -176,11 +99,33 @@ class MetricAlarm(Kind):
             return None
         alarm = found[0]
         queries = [_seen_query(one) for one in alarm.get("Metrics", [])]
-        described = {**alarm, "name": id_, "metricQueries": queries}
+        dimensions = {one["Name"]: one["Value"] for one in alarm.get("Dimensions", [])}
+        described = {**alarm, "name": id_, "metricQueries": queries, "dimensions": dimensions}
         return Found(described, {"arn": alarm["AlarmArn"]})
 
     def delete(self, id_: str, state: Bag) -> None:
         self.aws.call("cloudwatch", "DeleteAlarms", {"alarmNames": [id_]})
+
+
+def _extended(statistic: Any) -> None:
+    if (
+        isinstance(statistic, str)
+        and statistic != UNKNOWN
+        and not re.fullmatch(r"(p|tm|wm|tc|ts)\d{1,2}(\.\d+)?", statistic)
+    ):
+        raise BadInputError(f"extendedStatistic is {statistic!r}; try p90")
+
+
+def _watched(inputs: Bag) -> None:
+    """Refuse an alarm that watches nothing, or more than one thing, or longer than CloudWatch looks back."""
+    metric, queries = inputs.get("metricName"), inputs.get("metricQueries")
+    if (metric is None) == (not queries):
+        raise BadInputError("an alarm has either metricName or metricQueries")
+    if metric is not None and (inputs.get("statistic") is None) == (inputs.get("extendedStatistic") is None):
+        raise BadInputError("an alarm on a metric has either statistic or extendedStatistic")
+    period, periods = inputs.get("period"), inputs.get("evaluationPeriods")
+    if isinstance(period, int) and isinstance(periods, int):
+        within("period * evaluationPeriods", period * periods, 10, 86400)
 
 
 def _expression(text: Any, ids: set[Any]) -> None:
@@ -198,8 +143,7 @@ def _query(query: Bag) -> Bag:
     metric = query.get("metric")
     if not metric:
         return query
-    dimensions = metric.get("dimensions") or {}
-    pairs = [{"name": name, "value": value} for name, value in sorted(dimensions.items())]
+    pairs = _pairs(metric.get("dimensions") or {})
     stat = {
         "metric": {
             "namespace": metric.get("namespace"),
@@ -209,6 +153,12 @@ def _query(query: Bag) -> Bag:
         **without(metric, "namespace", "metricName", "dimensions"),
     }
     return {**without(query, "metric"), "metricStat": stat}
+
+
+def _pairs(dimensions: Any) -> Any:
+    if dimensions == UNKNOWN:
+        return dimensions
+    return [{"name": name, "value": value} for name, value in sorted(dimensions.items())]
 
 
 def _seen_query(query: Bag) -> Bag:
@@ -248,4 +198,4 @@ class Parameter(Kind):
         self.aws.call("ssm", "DeleteParameter", {"name": id_})
 
 
-KINDS: tuple[type[Kind], ...] = (Role, RolePolicy, LogGroup, MetricAlarm, Parameter)
+KINDS: tuple[type[Kind], ...] = (LogGroup, MetricAlarm, Parameter)

@@ -18,7 +18,7 @@ def _cidr(name: str, value: Any) -> None:
         raise BadInputError(f"{name} is {value!r}; {error}") from None
 
 
-class _Ec2Kind(Kind):
+class Ec2Kind(Kind):
     """EC2 describes by ids: `describes` names the call, its id argument and its list."""
 
     describes: tuple[str, str, str]
@@ -37,7 +37,7 @@ class _Ec2Kind(Kind):
         return {}
 
 
-class Vpc(_Ec2Kind):
+class Vpc(Ec2Kind):
     token = "aws:ec2/vpc:Vpc"
     creates = ("ec2", "CreateVpc")
     replaced_by = frozenset({"cidrBlock"})
@@ -71,7 +71,7 @@ class Vpc(_Ec2Kind):
         self.aws.call("ec2", "DeleteVpc", {"vpcId": id_})
 
 
-class InternetGateway(_Ec2Kind):
+class InternetGateway(Ec2Kind):
     token = "aws:ec2/internetGateway:InternetGateway"
     creates = ("ec2", "CreateInternetGateway")
     replaced_by = frozenset({"vpcId"})
@@ -97,7 +97,7 @@ class InternetGateway(_Ec2Kind):
         self.aws.call("ec2", "DeleteInternetGateway", {"internetGatewayId": id_})
 
 
-class RouteTable(_Ec2Kind):
+class RouteTable(Ec2Kind):
     token = "aws:ec2/routeTable:RouteTable"
     creates = ("ec2", "CreateRouteTable")
     replaced_by = frozenset({"vpcId", "routes"})
@@ -120,7 +120,7 @@ class RouteTable(_Ec2Kind):
 
     def described(self, item: Bag) -> Bag:
         routes = [
-            {"cidrBlock": route["DestinationCidrBlock"], "gatewayId": route["GatewayId"]}
+            {"cidrBlock": route["DestinationCidrBlock"], **_target(route)}
             for route in item["Routes"]
             if route.get("GatewayId") != "local"
         ]
@@ -130,7 +130,13 @@ class RouteTable(_Ec2Kind):
         self.aws.call("ec2", "DeleteRouteTable", {"routeTableId": id_})
 
 
-class Subnet(_Ec2Kind):
+def _target(route: Bag) -> Bag:
+    if route.get("NatGatewayId"):
+        return {"natGatewayId": route["NatGatewayId"]}
+    return {"gatewayId": route["GatewayId"]}
+
+
+class Subnet(Ec2Kind):
     token = "aws:ec2/subnet:Subnet"
     creates = ("ec2", "CreateSubnet")
     replaced_by = frozenset({"vpcId", "cidrBlock", "availabilityZone"})
@@ -175,7 +181,7 @@ class RouteTableAssociation(Kind):
         self.aws.call("ec2", "DisassociateRouteTable", {"associationId": id_})
 
 
-class SecurityGroup(_Ec2Kind):
+class SecurityGroup(Ec2Kind):
     token = "aws:ec2/securityGroup:SecurityGroup"
     creates = ("ec2", "CreateSecurityGroup")
     replaced_by = frozenset({"vpcId", "description", "name"})

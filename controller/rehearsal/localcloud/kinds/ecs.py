@@ -71,6 +71,7 @@ class TaskDefinition(Kind):
         for container in containers if isinstance(containers, list) else []:
             for mapping in container.get("portMappings") or []:
                 within("portMappings.containerPort", mapping.get("containerPort"), 1, 65535)
+            _container(container, inputs)
         if "FARGATE" in (inputs.get("requiresCompatibilities") or []):
             _fargate(inputs)
 
@@ -118,6 +119,21 @@ def _containers(text: Any) -> Any:
         raise BadInputError(f"containerDefinitions is not JSON: {error}") from None
 
 
+def _container(container: Bag, inputs: Bag) -> None:
+    """Refuse what ECS refuses of one container."""
+    within("stopTimeout", container.get("stopTimeout"), 0, 120)
+    check = container.get("healthCheck") or {}
+    within("healthCheck.interval", check.get("interval"), 5, 300)
+    within("healthCheck.timeout", check.get("timeout"), 2, 60)
+    within("healthCheck.retries", check.get("retries"), 1, 10)
+    within("healthCheck.startPeriod", check.get("startPeriod"), 0, 300)
+    volumes = tuple(volume.get("name") for volume in inputs.get("volumes") or [])
+    for mount in container.get("mountPoints") or []:
+        one_of("mountPoints.sourceVolume", mount.get("sourceVolume"), volumes)
+    if container.get("secrets") and not inputs.get("executionRoleArn"):
+        raise BadInputError("a container with secrets needs executionRoleArn, whose role reads them")
+
+
 def _fargate(inputs: Bag) -> None:
     cpu, memory = inputs.get("cpu"), inputs.get("memory")
     if UNKNOWN in (cpu, memory):
@@ -158,6 +174,8 @@ class Service(Kind):
         within("desiredCount", inputs.get("desiredCount"), 0, 5000)
         within("deploymentMinimumHealthyPercent", _minimum(inputs), 0, 100)
         within("deploymentMaximumPercent", inputs.get("deploymentMaximumPercent"), 100, 200)
+        if inputs.get("availabilityZoneRebalancing") == "ENABLED" and inputs.get("deploymentMaximumPercent") == 100:
+            raise BadInputError("deploymentMaximumPercent is 100; rebalancing zones starts a task before one stops")
 
     def references(self, inputs: Bag) -> None:
         """Check what ECS checks and moto does not: balancer, container, port, network, alarms."""

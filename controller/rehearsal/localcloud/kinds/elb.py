@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from controller.rehearsal.localcloud.kinds.base import Found, Kind, only, within, without
+from controller.rehearsal.localcloud.kinds.base import Found, Kind, one_of, only, within, without
 from controller.rehearsal.localcloud.shapes import UNKNOWN, BadInputError, Bag
 
 _NAME_LENGTH = 32
@@ -15,6 +15,9 @@ _HEALTH_CHECK = {
     "healthyThreshold": "healthyThresholdCount",
     "unhealthyThreshold": "unhealthyThresholdCount",
 }
+_DROP = "routing.http.drop_invalid_header_fields.enabled"
+_LOGS, _BUCKET = "access_logs.s3.enabled", "access_logs.s3.bucket"
+_LOG_WRITER = "logdelivery.elasticloadbalancing.amazonaws.com"
 _DRAIN = "deregistration_delay.timeout_seconds"
 
 
@@ -32,29 +35,49 @@ class LoadBalancer(Kind):
     def request(self, inputs: Bag) -> Bag:
         scheme = "internal" if inputs.get("internal") else "internet-facing"
         kind = inputs.get("loadBalancerType", "application")
-        return {**without(inputs, "internal", "loadBalancerType"), "scheme": scheme, "type": kind}
+        plain = without(inputs, "internal", "loadBalancerType", "accessLogs", "dropInvalidHeaderFields")
+        return {**plain, "scheme": scheme, "type": kind}
 
     def rules(self, inputs: Bag) -> None:
         _short(inputs.get("name"))
 
     def references(self, inputs: Bag) -> None:
         self.network(inputs.get("subnets") or [], inputs.get("securityGroups") or [])
+        if bucket := (inputs.get("accessLogs") or {}).get("bucket"):
+            found = self.aws.find("s3", "GetBucketPolicy", {"bucket": bucket})
+            if not found or _LOG_WRITER not in found["Policy"]:
+                raise BadInputError(f"accessLogs.bucket is {bucket}; its policy does not let {_LOG_WRITER} write there")
 
     def create(self, inputs: Bag) -> str:
-        return str(self.created(inputs)["LoadBalancers"][0]["LoadBalancerArn"])
+        id_ = str(self.created(inputs)["LoadBalancers"][0]["LoadBalancerArn"])
+        self._attributes(id_, inputs)
+        return id_
+
+    def _attributes(self, id_: str, inputs: Bag) -> None:
+        logs = inputs.get("accessLogs") or {}
+        values = {_DROP: inputs.get("dropInvalidHeaderFields", False), _LOGS: logs.get("enabled", False)}
+        pairs = [{"key": key, "value": str(value).lower()} for key, value in values.items()]
+        if logs:
+            pairs.append({"key": _BUCKET, "value": logs["bucket"]})
+        self.aws.call("elbv2", "ModifyLoadBalancerAttributes", {"loadBalancerArn": id_, "attributes": pairs})
 
     def update(self, id_: str, old: Bag, new: Bag) -> None:
         self.references(new)
         target = {"loadBalancerArn": id_}
         self.aws.call("elbv2", "SetSubnets", {**target, **only(new, "subnets")})
         self.aws.call("elbv2", "SetSecurityGroups", {**target, **only(new, "securityGroups")})
+        self._attributes(id_, new)
 
     def find(self, id_: str, state: Bag) -> Found | None:
         found = self.aws.find("elbv2", "DescribeLoadBalancers", {"loadBalancerArns": [id_]})
         if not found:
             return None
         item = found["LoadBalancers"][0]
+        attributes = self.aws.call("elbv2", "DescribeLoadBalancerAttributes", {"loadBalancerArn": id_})["Attributes"]
+        has = {one["Key"]: one["Value"] for one in attributes}
         described = {
+            "dropInvalidHeaderFields": has.get(_DROP) == "true",
+            "accessLogs": {"enabled": has.get(_LOGS) == "true", "bucket": has.get(_BUCKET)},
             "name": item["LoadBalancerName"],
             "loadBalancerType": item["Type"],
             "internal": item["Scheme"] == "internal",
@@ -146,10 +169,16 @@ class Listener(Kind):
     replaced_by = frozenset({"loadBalancerArn"})
 
     def request(self, inputs: Bag) -> Bag:
-        return {**inputs, "defaultActions": [_action(one) for one in inputs["defaultActions"]]}
+        certificate = inputs.get("certificateArn")
+        certificates = {"certificates": [{"certificateArn": certificate}]} if certificate else {}
+        actions = [_action(one) for one in inputs["defaultActions"]]
+        return {**without(inputs, "certificateArn"), "defaultActions": actions, **certificates}
 
     def rules(self, inputs: Bag) -> None:
         within("port", inputs.get("port"), 1, 65535)
+        protocol, certified = inputs.get("protocol"), inputs.get("certificateArn") is not None
+        if protocol != UNKNOWN and (protocol == "HTTPS") != certified:
+            raise BadInputError(f"protocol is {protocol}; HTTPS has a certificateArn, HTTP has none")
         for forward in _forwards(inputs):
             for group in forward.get("targetGroups") or []:
                 within("forward.targetGroups.weight", group.get("weight"), 0, 999)
@@ -157,6 +186,9 @@ class Listener(Kind):
             within("forward.stickiness.duration", stickiness.get("duration"), 1, 604800)
 
     def references(self, inputs: Bag) -> None:
+        if policy := inputs.get("sslPolicy"):
+            known = self.aws.call("elbv2", "DescribeSSLPolicies", {})["SslPolicies"]
+            one_of("sslPolicy", policy, tuple(one["Name"] for one in known))
         groups = [group["arn"] for one in _forwards(inputs) for group in one["targetGroups"]]
         for arn in groups:
             if not self.aws.find("elbv2", "DescribeTargetGroups", {"targetGroupArns": [arn]}):
@@ -176,7 +208,9 @@ class Listener(Kind):
             return None
         item = found["Listeners"][0]
         actions = [_seen(action) for action in item["DefaultActions"]]
-        return Found({**item, "DefaultActions": actions}, {"arn": id_})
+        certificates = [one["CertificateArn"] for one in item.get("Certificates") or []]
+        named = {"certificateArn": certificates[0]} if certificates else {}
+        return Found({**item, "DefaultActions": actions, **named}, {"arn": id_})
 
     def delete(self, id_: str, state: Bag) -> None:
         self.aws.call("elbv2", "DeleteListener", {"listenerArn": id_})
@@ -189,6 +223,8 @@ def _forwards(inputs: Bag) -> list[Bag]:
 def _action(action: Bag) -> Bag:
     """Say an action as the API does: Terraform calls a target group's ARN and a duration short."""
     forward = action.get("forward")
+    if redirect := action.get("redirect"):
+        return {**without(action, "redirect"), "redirectConfig": redirect}
     if not forward:
         return action
     groups = [{**without(group, "arn"), "targetGroupArn": group["arn"]} for group in forward["targetGroups"]]
@@ -204,6 +240,8 @@ def _action(action: Bag) -> Bag:
 def _seen(action: Bag) -> Bag:
     """Say an action of the API as Terraform does."""
     config = action.get("ForwardConfig")
+    if redirect := action.get("RedirectConfig"):
+        return {**without(action, "RedirectConfig"), "redirect": redirect}
     if not config:
         return action
     groups = [{"arn": group["TargetGroupArn"], "weight": group.get("Weight", 1)} for group in config["TargetGroups"]]
