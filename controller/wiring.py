@@ -62,8 +62,12 @@ def repository(settings: Settings) -> Git:
     """The repository that holds the state, mirrored in the cache; by https with the forge's token, if there is one."""
     remote = settings.remote()
     user, token = _USERS[kind(settings)], access(settings)
+    address = remote
+    if kind(settings) == "gitlab" and remote.startswith("https://"):
+        # Else GitLab redirects, which no token follows: https://github.com/fluxcd/source-controller/pull/772
+        address = f"{remote.rstrip('/').removesuffix('.git')}.git"
     return Git(
-        remote,
+        address,
         directory=settings.cache / "mirrors" / _key(remote),
         base=settings.base,
         credentials=(lambda: (user, token())) if token else None,

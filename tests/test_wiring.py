@@ -183,3 +183,8 @@ def test_what_is_missing_is_named_on_the_others_too(repository: str, variables: 
     with pytest.raises(ConfigError) as caught:
         forge(repository, **variables)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("repository", ["https://gitlab.com/acme/shop", "https://gitlab.com/acme/shop.git/"])
+def test_gitlab_is_called_where_it_does_not_redirect(repository: str) -> None:
+    assert wiring.repository(settings(repository, PILOT_TOKEN="x")).remote == "https://gitlab.com/acme/shop.git"
