@@ -306,3 +306,15 @@ def test_no_token_follows_a_redirect(clone: Clone, status: int) -> None:
 def test_no_token_goes_over_the_network_unencrypted(clone: Clone, url: str) -> None:
     with pytest.raises(ConfigError, match="a token goes by https only"):
         clone(url, credentials=lambda: ("x-access-token", "s3cr3t")).sync()
+
+
+@pytest.mark.parametrize("name", ["rollout", "rollout/prod", f"{BRANCH.removeprefix('refs/heads/')}/mine"])
+def test_a_branch_in_the_way_of_ours_is_named(remote: Remote, clone: Clone, name: str) -> None:
+    remote.set(name, remote.refs["refs/heads/main"])
+    git = clone()
+    oid = git.commit(git.sync(), {PROD: TEN}, "10%")
+
+    with pytest.raises(ConfigError, match=rf"branch {name} is in the way of .*; rename or delete branch {name}$"):
+        git.push([create(oid)])
+    remote.git("update-ref", "-d", f"refs/heads/{name}")
+    assert git.push([create(oid)]), "once it is gone, nothing else need be done"
