@@ -166,8 +166,9 @@ class GitHub(Forge):
     def _mint(self, request: Request, installation: int) -> Answer:
         if self._app(request) != installation:
             raise Refused(404, _error("Not Found"))
-        wanted = request.body["permissions"]
-        if self.denied & set(wanted):
+        if request.body["repositories"] != [self.project.partition("/")[2]]:
+            raise Refused(422, _error("There is at least one repository that does not exist or is not accessible."))
+        if self.denied & set(request.body.get("permissions", ())):
             raise Refused(422, _error("The permissions requested are not granted to this installation."))
         token = f"ghs_minted{len(self.minted)}"
         self.minted.append(request.body)
