@@ -15,11 +15,14 @@ from controller.forges.address import Address
 from controller.forges.cache import Cache
 from controller.forges.git import Git
 from controller.forges.local import LocalForge
+from controller.forges.patience import Patience
 from controller.observe import Reader
 from controller.policy import Policy
 from controller.ports import Forge, Source
 from controller.settings import ForgeKind, Settings
 from controller.sources.jsonlines import JsonLines
+
+_PATIENCE = Patience()  # of the pass under way, with all that talks to the forge: a process makes one after the other
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +36,14 @@ class World:
 
 def world(settings: Settings, now: Callable[[], datetime]) -> World:
     """
-    The adapters for a pass.
+    The adapters for a pass, which from now on has all its time to wait.
 
     Raises:
         ConfigError: no repository is named.
     """
     from controller.aws.live import EcsLiveState, client_factory
 
+    _PATIENCE.renew()
     git = repository(settings)
     live = EcsLiveState(client_factory(endpoint=settings.aws_endpoint))
     return World(
@@ -140,7 +144,7 @@ def access(settings: Settings) -> Callable[[], str] | None:
             )
         address, owner, name = _place(settings)
         app = App(settings.app_id, settings.app_key, settings.app_installation)
-        return AppToken(settings.api or github.api(address.host), owner, name, app=app)
+        return AppToken(settings.api or github.api(address.host), owner, name, app=app, patience=_PATIENCE)
     token = settings.token or (settings.ci_token if kind(settings) == "github" else None)
     return (lambda: token) if token else None
 
@@ -156,6 +160,7 @@ def _github(settings: Settings, token: Callable[[], str]) -> Forge:
         token=token,
         branch=settings.base,
         cache=Cache(settings.cache / "forges" / _key(settings.remote())),
+        patience=_PATIENCE,
     )
 
 
@@ -173,6 +178,7 @@ def _gitlab(settings: Settings, token: Callable[[], str]) -> Forge:
         url=url,
         base=settings.base,
         cache=Cache(settings.cache / "forges" / _key(settings.remote())),
+        patience=_PATIENCE,
     )
 
 
@@ -188,6 +194,7 @@ def _gitea(settings: Settings, token: Callable[[], str]) -> Forge:
         url=url,
         base=settings.base,
         cache=Cache(settings.cache / "forges" / _key(settings.remote())),
+        patience=_PATIENCE,
     )
 
 
