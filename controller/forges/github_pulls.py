@@ -3,7 +3,9 @@ The pull requests of a repository on GitHub, read so that a pass in which nothin
 
 The list is asked for newest change first, and only if it has changed. Where it has, it is read down to what is known.
 What REST does not tell is read by one query for many, again whenever a pull request has changed, and after `FRESH_S`
-for an open one: a status, or an entry in the merge queue, need not change the list.
+for an open one: a status, or an entry in the merge queue, need not change the list. A failure that is only remembered
+is read again by each `Pulls`, which is once a pass: taken for true, it would not be reported again where another
+controller has put a success in its place.
 """
 
 from __future__ import annotations
@@ -110,6 +112,7 @@ class Pulls:
         self._context = context
         self._root = ""
         self._known: Known | None = None
+        self._completed: set[int] = set()  # whose details were read by this one
 
     def list(self, prefix: str) -> Sequence[PullRequest]:
         """Those whose branch starts with *prefix*, as they are now, lowest number first."""
@@ -232,6 +235,8 @@ class Pulls:
         found = row.details
         if found is None or found.updated != row.updated or found.head != row.pull.head:
             return True
+        if row.pull.number not in self._completed and found.check and found.check[0] is CheckState.FAILURE:
+            return row.pull.state is PrState.OPEN
         age_s, soon_s = self._client.patience.clock() - found.read, found.read - row.updated.timestamp()
         return row.pull.state is PrState.OPEN and (soon_s < _RACY_S or not 0 <= age_s < FRESH_S)
 
@@ -245,6 +250,7 @@ class Pulls:
                     f"GitHub: #{row.pull.number} is listed but cannot be read; the next run tries again"
                 )
             known.rows[row.pull.number] = replace(row, details=self._details(row, found[row.node]))
+            self._completed.add(row.pull.number)
 
     def _details(self, row: Row, node: Any) -> Details:
         head = row.pull.head

@@ -381,3 +381,35 @@ def test_a_second_passes_between_two_writes(remote: World) -> None:
     forge.comment(pull.number, "one")
 
     assert world.clock.slept == [1.0, 1.0]
+
+
+# ---------------------------------------------------------------- two controllers
+
+
+def test_a_failure_that_another_controller_overwrote_is_not_taken_for_true(remote: World, tmp_path: Path) -> None:
+    world, cache = remote, tmp_path / "cache"
+    ours, theirs = world.controller(cache)[0], world.controller()[0]
+    pull = opened(world, ours)
+    world.clock.sleep(120)
+    ours.pull_requests("rollout/")
+    ours.check(pull.head, CheckState.FAILURE, "bad news")
+    world.clock.sleep(120)
+    assert only(ours, pull.number).check == (CheckState.FAILURE, "bad news")
+    theirs.check(pull.head, CheckState.SUCCESS, "good")
+
+    assert only(world.controller(cache)[0], pull.number).check == (CheckState.SUCCESS, "good")
+
+
+def test_a_failure_is_read_once_a_pass(remote: World, tmp_path: Path) -> None:
+    world, cache = remote, tmp_path / "cache"
+    forge = world.controller(cache)[0]
+    pull = opened(world, forge)
+    forge.check(pull.head, CheckState.FAILURE, "bad news")
+    world.clock.sleep(120)
+    forge.pull_requests("rollout/")
+    forge = world.controller(cache)[0]
+    forge.pull_requests("rollout/")
+    world.requests()
+
+    assert forge.pull_requests("rollout/")[0].check == (CheckState.FAILURE, "bad news")
+    assert world.requests() == world.idle
