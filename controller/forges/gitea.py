@@ -205,7 +205,10 @@ class Gitea:
         known = self._client.cache.get(key)
         if known is None:
             query = {"since": item["closed_at"], "limit": str(_PAGE)}
-            events = self._client.get(f"{self._here}/issues/{item['number']}/timeline", query).body or []
+            try:
+                events = self._client.get(f"{self._here}/issues/{item['number']}/timeline", query).body or []
+            except RefusedError:  # who closed it is not worth all stacks' pass
+                return None
             closers = [event["user"]["login"] for event in events if event["type"] == "close" and event["user"]]
             known = {"login": closers[-1] if closers else None}
             self._client.cache.put(key, known)

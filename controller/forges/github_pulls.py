@@ -246,6 +246,8 @@ class Pulls:
         found = {node["id"]: node for node in nodes if node}
         for row in rows:
             if row.node not in found:
+                if not is_open:  # who ended it is not worth all stacks' pass
+                    continue
                 raise TransientError(
                     f"GitHub: #{row.pull.number} is listed but cannot be read; the next run tries again"
                 )
@@ -289,6 +291,13 @@ class Pulls:
 
 def _row(item: Any) -> Row:
     """Read an item of the list; that of a fork has no `node`, since it is none of ours."""
+    try:
+        return _read_row(item)
+    except (KeyError, TypeError, ValueError) as error:
+        raise TransientError(f"GitHub: pull request #{item.get('number')} makes no sense: {error!r}") from error
+
+
+def _read_row(item: Any) -> Row:
     head, base = item["head"], item["base"]
     ours = head["repo"] is not None and head["repo"]["id"] == base["repo"]["id"]
     merged, closed = item["merged_at"], item["closed_at"]

@@ -441,3 +441,12 @@ def test_another_accounts_token_makes_another_account(world: GiteaWorld, tmp_pat
     cache = Cache(tmp_path / "cache")
     other = Gitea("acme", "shop", token=lambda: "another", url=world.server.url, cache=cache, patience=world.patience())
     assert only(other, 1).by_us is False
+
+
+def test_who_closed_it_is_not_worth_the_pass(world: GiteaWorld, forge: Gitea, pull: PullRequest) -> None:
+    world.close(pull.number, "ann")
+    world.server.faults.append(Fault("/timeline$", status=404))
+
+    seen = only(forge, pull.number)
+    assert (seen.state, seen.closed_by) == (PrState.CLOSED, None)
+    assert only(forge, pull.number).closed_by == "ann", "once it can be read"

@@ -615,3 +615,40 @@ def test_an_enterprise_server_has_graphql_beside_rest(world: GitHubWorld) -> Non
         "/api/v3/repos/acme/shop/pulls/1/merge",
         "/api/graphql",
     }
+
+
+# ---------------------------------------------------------------- what cannot be read
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_one_that_cannot_be_read_stops_the_pass_only_while_it_is_open(
+    world: GitHubWorld, pilot: Pilot, monkeypatch: pytest.MonkeyPatch, ended: bool
+) -> None:
+    lost, other = pilot.open(), pilot.open("rollout/staging/advance-0-10-0123abcd")
+    for pull in (lost, other) if ended else ():
+        world.close(pull.number, "ann")
+    node = world.server.pull(lost.number).node
+    find = world.server._by_node
+    monkeypatch.setattr(world.server, "_by_node", lambda one: find("gone" if one == node else one))
+    forge = world.controller()[0]
+
+    if ended:
+        found = forge.pull_requests("rollout/")
+        assert [(pull.number, pull.state, pull.closed_by) for pull in found] == [
+            (lost.number, PrState.CLOSED, None),
+            (other.number, PrState.CLOSED, "ann"),
+        ]
+        monkeypatch.undo()
+        assert only(forge, lost.number).closed_by == "ann"
+    else:
+        with pytest.raises(TransientError, match=f"#{lost.number} is listed but cannot be read"):
+            forge.pull_requests("rollout/")
+
+
+def test_an_item_that_makes_no_sense_is_a_reason_to_try_again(world: GitHubWorld, pilot: Pilot) -> None:
+    pilot.open()
+    world.server.frozen = [{"number": 1, "updated_at": "2026-03-02T10:00:00Z"}]
+    world.server.checks.clear()
+
+    with pytest.raises(TransientError, match=r"pull request #1 makes no sense: KeyError\('head'\)"):
+        world.controller()[0].pull_requests("rollout/")

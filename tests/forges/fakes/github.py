@@ -375,7 +375,7 @@ class GitHub(Forge):
 
     def _graphql(self, request: Request) -> Answer:
         root = {
-            "nodes": lambda _info, ids: [self._node(self._by_node(one), request.by) for one in ids],
+            "nodes": lambda _info, ids: [self._node_or_error(one, request.by) for one in ids],
             "node": lambda _info, id: self._node(self._by_node(id)),
             "repository": lambda _info, owner, name, followRenames: self._repository(owner, name),  # noqa: N803
             "enablePullRequestAutoMerge": lambda _info, input: self._arm(input, request.by),
@@ -389,6 +389,13 @@ class GitHub(Forge):
             ]
             assert all(error.original_error is None or error.extensions for error in done.errors), done.errors
         return Answer(200, body)
+
+    def _node_or_error(self, node: str, viewer: str) -> Any:
+        """Of several nodes each fails for itself."""
+        try:
+            return self._node(self._by_node(node), viewer)
+        except GraphQLError as error:
+            return error
 
     def _by_node(self, node: str) -> Pull:
         for pull in self.pulls:
