@@ -148,7 +148,8 @@ class GitHub:
         Merge, or arm auto-merge or the merge queue, at exactly `pr.head`.
 
         What the rules of the base branch block is only armed: a plain merge by someone who may bypass them would do so
-        without asking.
+        without asking. Armed it stays when someone with write access pushes then:
+        https://docs.github.com/en/pull-requests/collaborating-with-pull-requests/incorporating-changes-from-a-pull-request/automatically-merging-a-pull-request
         """
         seen, methods = self._mergeability(pr.number)
         if seen["headRefOid"] != pr.head or (seen["state"] == "OPEN" and seen["isDraft"]):

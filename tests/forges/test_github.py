@@ -652,3 +652,16 @@ def test_an_item_that_makes_no_sense_is_a_reason_to_try_again(world: GitHubWorld
 
     with pytest.raises(TransientError, match=r"pull request #1 makes no sense: KeyError\('head'\)"):
         world.controller()[0].pull_requests("rollout/")
+
+
+def test_what_is_armed_stays_so_when_the_branch_is_edited_and_its_new_head_has_no_status(
+    world: GitHubWorld, pilot: Pilot
+) -> None:
+    world.server.rules.approvals = 1
+    pull = pilot.open_green()
+    assert pilot.forge.merge(pull) is Merge.ARMED
+    edited = world.push(pull.branch, TWENTY, "ann")
+
+    seen = only(pilot.forge, pull.number)
+    assert (seen.head, seen.armed, seen.check) == (edited, True, None)
+    assert pilot.forge.merge(pull) is Merge.NOT_YET, "that is of another head"
