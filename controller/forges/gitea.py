@@ -122,7 +122,6 @@ class Gitea:
                 self._pull_request(item),
                 check=(CheckState(check[0]), check[1]) if check else None,
                 comments=tuple(found["comments"]),
-                approved=found["approved"],
                 armed=found["armed"],
                 behind=found["behind"],
             )
@@ -134,12 +133,11 @@ class Gitea:
 
     def _read_details(self, item: Mapping[str, Any]) -> dict[str, Any]:
         events = self._timeline(item)
-        kinds = [event["type"] for event in events]
-        automatic = [kind for kind in kinds if kind in ("pull_scheduled_merge", "pull_cancel_scheduled_merge")]
+        kinds = ("pull_scheduled_merge", "pull_cancel_scheduled_merge")
+        automatic = [event["type"] for event in events if event["type"] in kinds]
         return {
             "check": self._check(item["head"]),
             "comments": [event["body"] for event in events if event["type"] == "comment"],
-            "approved": "review" in kinds and self._is_approved(item["number"]),
             "armed": automatic[-1:] == ["pull_scheduled_merge"],
             "behind": item["merge_base"] != item["base_head"] and self._asks_up_to_date(),
         }
@@ -193,11 +191,6 @@ class Gitea:
                 latest = max(found, key=lambda status: int(status["id"]))  # within a second the order is any
                 return [_FROM_STATUS.get(latest["status"], CheckState.PENDING).value, latest["description"]]
         return None
-
-    def _is_approved(self, number: int) -> bool:
-        pages = self._client.pages(f"{self._here}/pulls/{number}/reviews", {"limit": str(_PAGE)})
-        reviews = [review for page in pages for review in page.body]
-        return any(r["state"] == "APPROVED" and not r["stale"] and not r["dismissed"] for r in reviews)
 
     def _closed_by(self, item: Mapping[str, Any]) -> str | None:
         """Who closed it, which only the timeline tells, and which never changes for one close."""

@@ -21,7 +21,6 @@ query Details($ids: [ID!]!, $context: String!, $open: Boolean!) {
       id
       isInMergeQueue
       mergeStateStatus
-      reviewDecision
       viewerDidAuthor
       autoMergeRequest { enabledAt }
       mergedBy { __typename login }
@@ -29,7 +28,6 @@ query Details($ids: [ID!]!, $context: String!, $open: Boolean!) {
       timelineItems(last: 1, itemTypes: [CLOSED_EVENT]) {
         nodes { ... on ClosedEvent { actor { __typename login } } }
       }
-      latestOpinionatedReviews(last: 50) @include(if: $open) { nodes { state commit { oid } } }
       comments(first: 100) @include(if: $open) { nodes { body } pageInfo { hasNextPage endCursor } }
       commits(last: 1) @include(if: $open) {
         nodes { commit { oid status { context(name: $context) { state description } } } }

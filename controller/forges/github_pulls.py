@@ -51,7 +51,6 @@ class Details:
     merged_as: str | None
     check: tuple[CheckState, str] | None
     comments: tuple[str, ...]
-    approved: bool
     armed: bool
     queued: bool
     behind: bool
@@ -77,7 +76,6 @@ class Row:
             merged_as=found.merged_as,
             check=found.check if found.head == self.pull.head else None,
             comments=found.comments,
-            approved=found.approved,
             armed=self.pull.armed or found.armed,
             queued=found.queued,
             behind=found.behind,
@@ -256,12 +254,6 @@ class Pulls:
 
     def _details(self, row: Row, node: Any) -> Details:
         head = row.pull.head
-        reviews = (node.get("latestOpinionatedReviews") or {}).get("nodes") or []
-        on_head = any(
-            review["state"] == "APPROVED" and (review["commit"] or {}).get("oid") == head
-            for review in reviews
-            if review
-        )
         closed = [event["actor"] for event in node["timelineItems"]["nodes"] if event]
         return Details(
             updated=row.updated,
@@ -271,7 +263,6 @@ class Pulls:
             merged_as=(node["mergeCommit"] or {}).get("oid"),
             check=_check(node, head),
             comments=self._comments(node),
-            approved=on_head or node["reviewDecision"] == "APPROVED",
             armed=node["autoMergeRequest"] is not None,
             queued=node["isInMergeQueue"],
             behind=node["mergeStateStatus"] in _BEHIND,

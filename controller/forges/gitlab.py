@@ -135,7 +135,6 @@ class GitLab:
                 pull,
                 check=(CheckState(check[0]), check[1]) if check else None,
                 comments=tuple(found["comments"]),
-                approved=found["approved"],
                 queued=item["state"] == "locked" or (pull.armed and self._is_on_train(number)),
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -153,12 +152,9 @@ class GitLab:
         return pull
 
     def _read_details(self, pull: PullRequest, item: Mapping[str, Any]) -> dict[str, Any]:
-        approvals = self._client.get(f"{self._here}/merge_requests/{pull.number}/approvals", cached=True).body
         return {
             "check": self._check(pull.head),
             "comments": self._comments(pull.number) if item["user_notes_count"] else [],
-            # Not its "approved", which is true of a project that asks for no approval.
-            "approved": bool(approvals["approved_by"]),
         }
 
     def _check(self, head: str) -> list[str] | None:

@@ -333,17 +333,6 @@ def test_a_branch_that_must_be_up_to_date_is_behind_once_the_base_moves(world: G
     assert only(pilot.forge, pull.number).behind is True
 
 
-@pytest.mark.parametrize("required", [0, 1])
-def test_an_approval_counts_whether_or_not_the_rules_ask_for_one(
-    world: GitHubWorld, pilot: Pilot, required: int
-) -> None:
-    world.server.rules.approvals = required
-    pull = pilot.open()
-    assert only(pilot.forge, pull.number).approved is False
-    world.approve(pull.number, "ann")
-    assert only(pilot.forge, pull.number).approved is True
-
-
 def test_the_cache_of_an_earlier_version_is_passed_over(world: GitHubWorld, tmp_path: Path) -> None:
     pull = Pilot(world, tmp_path / "cache").open()
     for file in (tmp_path / "cache").iterdir():
