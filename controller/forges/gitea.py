@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -20,11 +19,10 @@ from controller.forges.account import Account
 from controller.forges.answers import Answer, RefusedError, UnansweredError
 from controller.forges.cache import Cache
 from controller.forges.client import Client
-from controller.forges.listing import Details, Listing
+from controller.forges.listing import CONTEXT, Details, Listing, instant, open_of
 from controller.forges.patience import Patience
 from controller.ports import CheckState, Merge, PrState, PullRequest
 
-CONTEXT = "rollout/evidence"
 _DESCRIPTION = 255  # characters of a status that its list shows
 _SETTLED_S = 60.0  # Gitea tells the second of a change; clocks may differ by the rest
 _PAGE = 50  # items; Gitea's own limit, which an administrator may set lower
@@ -234,9 +232,7 @@ class Gitea:
         return found
 
     def _open_of(self, branch: str) -> PullRequest | None:
-        """The open pull request of *branch*, the oldest where there are several: Gitea does not rule that out."""
-        mine = (pull for pull in self.pull_requests(branch) if pull.branch == branch and pull.state is PrState.OPEN)
-        return next(mine, None)
+        return open_of(branch, self.pull_requests(branch))
 
     def _has(self, branch: str) -> bool:
         try:
@@ -316,9 +312,9 @@ def _pull_request(item: Mapping[str, Any]) -> PullRequest:
         base=item["base"],
         author=item["author"],
         state=state,
-        created=_time(item["created_at"]),
+        created=instant(item["created_at"]),
         closed_by=item["merged_by"] if item["merged"] else None,
-        closed_at=_time(ended) if ended and state is not PrState.OPEN else None,
+        closed_at=instant(ended) if ended and state is not PrState.OPEN else None,
         merged_as=item["merge_commit_sha"] if item["merged"] else None,
         url=item["html_url"],
         draft=item["draft"],
@@ -342,10 +338,6 @@ def _trimmed(item: Mapping[str, Any]) -> dict[str, Any]:
         "base_head": base["sha"],
         "base_repository": base["repo_id"],
     }
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text).astimezone(UTC)
 
 
 def _permission(method: str, path: str) -> str:

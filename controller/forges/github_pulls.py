@@ -20,9 +20,9 @@ from pydantic import TypeAdapter, ValidationError
 from controller.errors import TransientError
 from controller.forges import github_graphql as graphql
 from controller.forges.client import Client
+from controller.forges.listing import FRESH_S, instant
 from controller.ports import CheckState, PrState, PullRequest
 
-FRESH_S = 600.0
 # GitHub's times are whole seconds: what was read so soon after a change may lack another change of the same second.
 _RACY_S = 10.0
 _MARGIN_S = 600.0  # by how much one server of theirs may lag behind another
@@ -195,7 +195,7 @@ class Pulls:
                     if etag and etag == known.etag:
                         return attempt > 0
                 pages += 1
-                times = [_time(item["updated_at"]).timestamp() for item in answer.body]
+                times = [instant(item["updated_at"]).timestamp() for item in answer.body]
                 for item in answer.body:
                     self._learn(known, _row(item))
                 newest = max([newest, *times])
@@ -302,13 +302,13 @@ def _read_row(item: Any) -> Row:
         base=base["ref"],
         author=(item["user"] or {}).get("login") or "ghost",
         state=state,
-        created=_time(item["created_at"]),
-        closed_at=_time(merged or closed) if merged or closed else None,
+        created=instant(item["created_at"]),
+        closed_at=instant(merged or closed) if merged or closed else None,
         url=item["html_url"],
         draft=item.get("draft") or False,
         armed=item["auto_merge"] is not None,
     )
-    return Row(item["node_id"] if ours else "", _time(item["updated_at"]), pull)
+    return Row(item["node_id"] if ours else "", instant(item["updated_at"]), pull)
 
 
 def _check(node: Any, head: str) -> tuple[CheckState, str] | None:
@@ -326,7 +326,3 @@ def _login(actor: Any) -> str | None:
         return None
     login: str = actor["login"]
     return f"{login}[bot]" if actor["__typename"] == "Bot" and not login.endswith("[bot]") else login
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from controller.errors import TransientError
 from controller.forges.answers import Answer
 from controller.forges.cache import Cache
-from controller.ports import CheckState
+from controller.ports import CheckState, PrState, PullRequest
 
+CONTEXT = "rollout/evidence"  # the name of our status
 FRESH_S = 600.0
 _Item = dict[str, Any]
 
@@ -112,7 +113,7 @@ class Details:
                 return details
         now, details = self._clock(), read()
         self._read.add(number)
-        if now - datetime.fromisoformat(item["updated_at"]).timestamp() >= self._settled_s:
+        if now - instant(item["updated_at"]).timestamp() >= self._settled_s:
             self._cache.put(self._key(number), {"item": item, "read": now, "details": details})
         return details
 
@@ -122,3 +123,12 @@ class Details:
 
     def _key(self, number: int) -> str:
         return f"{self._what} #{number}"
+
+
+def open_of(branch: str, pulls: Iterable[PullRequest]) -> PullRequest | None:
+    """The open one of *branch*, the oldest where there are several: Gitea does not rule that out."""
+    return next((pull for pull in pulls if pull.branch == branch and pull.state is PrState.OPEN), None)
+
+
+def instant(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)
