@@ -71,8 +71,9 @@ def reconcile(stacks: tuple[str, ...], dry_run: bool, as_json: bool) -> int:
 @click.option("--listen", default="127.0.0.1:8080", show_default=True, metavar="HOST:PORT",
               help="Where the forge reaches us; TLS is for a proxy in front.")  # fmt: skip
 @click.option("--every", default="5m", show_default=True, help="Make a pass after this long in any case.")
+@click.option("--pause", default="10s", show_default=True, help="Between two passes, however often the forge calls.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a stack and pass.")
-def serve(webhook: bool, listen: str, every: str, as_json: bool) -> int:
+def serve(webhook: bool, listen: str, every: str, pause: str, as_json: bool) -> int:
     """Make passes until stopped: at once, when woken by a webhook, and every few minutes."""
     import signal
 
@@ -83,7 +84,7 @@ def serve(webhook: bool, listen: str, every: str, as_json: bool) -> int:
     host, _, port = listen.rpartition(":")
     if not host or not port.isdigit():
         raise ConfigError(f"--listen {listen}: write HOST:PORT, such as 127.0.0.1:8080")
-    waker = Waker(lambda: _pass_anyway(as_json), every_s=_seconds(every))
+    waker = Waker(lambda: _pass_anyway(as_json), every_s=_seconds(every, "--every"), pause_s=_seconds(pause, "--pause"))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: waker.stop())
     with Listener(waker.wake, secret=_settings().webhook_secret, host=host.strip("[]"), port=int(port)) as listener:
@@ -376,7 +377,7 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _seconds(duration: str) -> float:
+def _seconds(duration: str, option: str) -> float:
     from pydantic import TypeAdapter, ValidationError
 
     from controller.policy.values import Duration
@@ -384,7 +385,7 @@ def _seconds(duration: str) -> float:
     try:
         return TypeAdapter(Duration).validate_python(duration).total_seconds()
     except ValidationError as error:
-        raise ConfigError(f"--every {duration}: {error.errors()[0]['msg'].lower()}") from None
+        raise ConfigError(f"{option} {duration}: {error.errors()[0]['msg'].lower()}") from None
 
 
 def _read(file: Path) -> bytes:

@@ -125,10 +125,9 @@ class PullRequest:
     A pull request of the forge, open or ended.
 
     `closed_by` and `closed_at` name who merged or closed it. `check` is the latest status `rollout/evidence` on `head`.
-    `approved`: a person approved it as it is. `armed`: the forge merges it by itself once its rules allow. `queued`: it
-    is in a merge queue or train, and nothing of it may be touched. `behind`: it cannot be merged until its branch is
-    brought up to date with the base branch. `by_us`: it was opened by the account that the controller acts as; what no
-    forge has said so of is left alone.
+    `armed`: the forge merges it by itself once its rules allow. `queued`: it is in a merge queue or train, and nothing
+    of it may be touched. `behind`: it cannot be merged until its branch is brought up to date with the base branch.
+    `by_us`: it was opened by the account that the controller acts as; what no forge has said so of is left alone.
     """
 
     number: int
@@ -147,7 +146,6 @@ class PullRequest:
     comments: tuple[str, ...] = ()
     url: str = ""
     draft: bool = False
-    approved: bool = False
     armed: bool = False
     queued: bool = False
     behind: bool = False

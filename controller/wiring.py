@@ -17,11 +17,14 @@ from controller.forges.address import Address
 from controller.forges.cache import Cache
 from controller.forges.git import Git
 from controller.forges.local import LocalForge
+from controller.forges.patience import Patience
 from controller.observe import Reader
 from controller.policy import Policy
 from controller.ports import Forge, Source
 from controller.settings import ForgeKind, Settings
 from controller.sources.jsonlines import JsonLines
+
+_PATIENCE = Patience()  # of the pass under way, with all that talks to the forge: a process makes one after the other
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +38,14 @@ class World:
 
 def world(settings: Settings, now: Callable[[], datetime]) -> World:
     """
-    The adapters for a pass.
+    The adapters for a pass, which from now on has all its time to wait.
 
     Raises:
         ConfigError: no repository is named.
     """
     from controller.aws.live import EcsLiveState, client_factory
 
+    _PATIENCE.renew()
     git = repository(settings)
     live = EcsLiveState(client_factory(endpoint=settings.aws_endpoint))
     return World(
@@ -64,8 +68,12 @@ def repository(settings: Settings) -> Git:
     """The repository that holds the state, mirrored in the cache; by https with the forge's token, if there is one."""
     remote = settings.remote()
     user, token = _USERS[kind(settings)], access(settings)
+    address = remote
+    if kind(settings) == "gitlab" and remote.startswith("https://"):
+        # Else GitLab redirects, which no token follows: https://github.com/fluxcd/source-controller/pull/772
+        address = f"{remote.rstrip('/').removesuffix('.git')}.git"
     return Git(
-        remote,
+        address,
         directory=settings.cache / "mirrors" / _key(remote),
         base=settings.base,
         credentials=(lambda: (user, token())) if token else None,
@@ -138,7 +146,7 @@ def access(settings: Settings) -> Callable[[], str] | None:
             )
         address, owner, name = _place(settings)
         app = App(settings.app_id, settings.app_key, settings.app_installation)
-        return AppToken(settings.api or github.api(address.host), owner, name, app=app)
+        return AppToken(settings.api or github.api(address.host), owner, name, app=app, patience=_PATIENCE)
     token = settings.token or (settings.ci_token if kind(settings) == "github" else None)
     return (lambda: token) if token else None
 
@@ -154,6 +162,7 @@ def _github(settings: Settings, token: Callable[[], str]) -> Forge:
         token=token,
         branch=settings.base,
         cache=Cache(settings.cache / "forges" / _key(settings.remote())),
+        patience=_PATIENCE,
     )
 
 
@@ -171,6 +180,7 @@ def _gitlab(settings: Settings, token: Callable[[], str]) -> Forge:
         url=url,
         base=settings.base,
         cache=Cache(settings.cache / "forges" / _key(settings.remote())),
+        patience=_PATIENCE,
     )
 
 
@@ -186,6 +196,7 @@ def _gitea(settings: Settings, token: Callable[[], str]) -> Forge:
         url=url,
         base=settings.base,
         cache=Cache(settings.cache / "forges" / _key(settings.remote())),
+        patience=_PATIENCE,
     )
 
 

@@ -308,7 +308,7 @@ def test_a_new_push_to_an_edited_branch_gets_its_check_and_no_second_comment(adv
     assert advancing.reconcile()[1] == []
 
 
-@pytest.mark.parametrize("mark", [{"approved": True}, {"armed": True}, {"draft": True}])
+@pytest.mark.parametrize("mark", [{"armed": True}, {"draft": True}])
 def test_what_a_person_gave_keeps_its_meaning(advancing: Scene, mark: dict[str, bool]) -> None:
     """Fresh evidence is written into the body; title, head and branch stay, and a revert is another pull request."""
     (before,) = advancing.open()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from controller import wiring
-from controller.errors import ConfigError
+from controller.errors import ConfigError, TransientError
 from controller.forges.gitea import Gitea
 from controller.forges.github import GitHub
 from controller.forges.github_app import AppToken
@@ -183,3 +183,39 @@ def test_what_is_missing_is_named_on_the_others_too(repository: str, variables: 
     with pytest.raises(ConfigError) as caught:
         forge(repository, **variables)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("repository", ["https://gitlab.com/acme/shop", "https://gitlab.com/acme/shop.git/"])
+def test_gitlab_is_called_where_it_does_not_redirect(repository: str) -> None:
+    assert wiring.repository(settings(repository, PILOT_TOKEN="x")).remote == "https://gitlab.com/acme/shop.git"
+
+
+# ---------------------------------------------------------------- passes of one process
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"PILOT_TOKEN": "x"},
+        {"PILOT_TOKEN": "x", "PILOT_FORGE": "gitlab"},
+        {"PILOT_TOKEN": "x", "PILOT_FORGE": "gitea"},
+        {"PILOT_APP_ID": "1", "PILOT_APP_KEY": "/key.pem"},
+    ],
+)
+def test_every_pass_has_all_its_time_to_wait_and_no_more(
+    variables: Mapping[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wiring._PATIENCE, "sleep", (slept := list[float]()).append)
+    found = settings(GITHUB, PILOT_CACHE=str(tmp_path), **variables)
+    for _ in range(2):
+        world = wiring.world(found, lambda: datetime.now(UTC))
+        talkers: list[object] = [world.forge]
+        if isinstance(token := wiring.access(found), AppToken):
+            talkers.append(token)
+        patiences = {id(talker._client.patience): talker._client.patience for talker in talkers}  # type: ignore[attr-defined]
+        assert len(patiences) == 1, "what waits for the token and for the rest is one pass"
+        (patience,) = patiences.values()
+        patience.wait(patience.budget_s, "busy")
+        with pytest.raises(TransientError, match="try later"):
+            patience.wait(1.0, "busy")
+    assert len(slept) == 2

@@ -17,6 +17,7 @@ from typing import Any
 import urllib3
 
 from controller.errors import ConfigError, TransientError
+from controller.forges import command
 from controller.forges.answers import Answer, Raw, RefusedError, UnansweredError, said, shown
 from controller.forges.cache import Cache
 from controller.forges.patience import Patience
@@ -234,8 +235,7 @@ def _checked(base: str, forge: str) -> str:
     parts = urllib.parse.urlsplit(base)
     if parts.username is not None or parts.password is not None:
         raise ConfigError(f"the address of {forge} at {parts.hostname} holds a user; give a token instead")
-    here = parts.hostname in ("127.0.0.1", "localhost", "::1")
-    if not parts.hostname or not (parts.scheme == "https" or (parts.scheme == "http" and here)):
+    if not command.is_private(base):
         raise ConfigError(f"the address of {forge} is {base!r}; a token goes by https only: write https://host/path")
     return base.rstrip("/")
 

@@ -15,6 +15,7 @@ import re
 import signal
 import subprocess
 import time
+import urllib.parse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -55,7 +56,7 @@ _CONTENTION = re.compile(
 _PERSON = re.compile(
     r"authentication failed|could not read (username|password)|host key verification failed"
     r"|permission denied|permission to .* denied|insufficient permission|not authorized"
-    r"|access denied|do(n't| not) have (access|permission)|returned error: 40[0134]"
+    r"|access denied|do(n't| not) have (access|permission)|returned error: (30[1278]|40[0134])"
     r"|repository .*not found"
     r"|not appear to be a git repository|not a git repository|dubious ownership|certificate"
     r"|transport '.*' not allowed|remote helper for|does not support --atomic",
@@ -149,7 +150,11 @@ def networked(remote: str, credentials: tuple[str, str] | None) -> dict[str, str
     Build the environment of commands that talk to *remote*.
 
     A user name and password go by a header in the environment, because arguments are visible to
-    everyone on a machine.
+    everyone on a machine. That header would follow a redirect to any host, so then none is followed:
+    https://git-scm.com/docs/git-config#Documentation/git-config.txt-httpfollowRedirects
+
+    Raises:
+        ConfigError: they would go over the network unencrypted.
     """
     environment = _COMMON | {
         name: value
@@ -157,14 +162,25 @@ def networked(remote: str, credentials: tuple[str, str] | None) -> dict[str, str
         if name not in _COMMON and (not name.startswith("GIT_") or _TRANSPORT.match(name))
     }
     if credentials and remote.startswith(("https://", "http://")):
+        if not is_private(remote):
+            raise ConfigError(f"{redact(remote)}: a token goes by https only; write https://host/path")
         count = int(environment.get("GIT_CONFIG_COUNT") or 0)
         token = base64.b64encode(":".join(credentials).encode()).decode()
         environment |= {
-            "GIT_CONFIG_COUNT": str(count + 1),
+            "GIT_CONFIG_COUNT": str(count + 2),
             f"GIT_CONFIG_KEY_{count}": f"http.{remote}.extraHeader",
             f"GIT_CONFIG_VALUE_{count}": f"Authorization: Basic {token}",
+            f"GIT_CONFIG_KEY_{count + 1}": f"http.{remote}.followRedirects",
+            f"GIT_CONFIG_VALUE_{count + 1}": "false",
         }
     return environment
+
+
+def is_private(url: str) -> bool:
+    """Whether nobody on the way to *url* can read along: by https, or by http on this machine."""
+    parts = urllib.parse.urlsplit(url)
+    here = parts.hostname in ("127.0.0.1", "localhost", "::1")
+    return bool(parts.hostname) and (parts.scheme == "https" or (parts.scheme == "http" and here))
 
 
 def failure(result: Result, what: str) -> PilotError:

@@ -141,7 +141,7 @@ class Git:
         because the answer, and not the push, may be what got lost.
 
         Raises:
-            ConfigError: the server refuses (permission, hook, branch rule).
+            ConfigError: the server refuses (permission, hook, branch rule), or a branch is in the way.
             TransientError: the server or the network failed, and nothing was changed.
         """
         if not updates:
@@ -161,6 +161,7 @@ class Git:
                 self._remember(updates)
             if outcome is not None:
                 return outcome
+            self._check_the_way(updates)
             if not result.contended:
                 break
             time.sleep(wait_s)  # the refs are as expected, but locked: another push is under way
@@ -176,6 +177,19 @@ class Git:
             return True
         as_it_was = all(found.get(update.ref) in {update.old, update.new} for update in updates)
         return None if as_it_was else False
+
+    def _check_the_way(self, updates: Sequence[RefUpdate]) -> None:
+        """
+        Name what keeps a new ref from being made: git has no `a/b` beside `a`. The server's words for it vary, and its
+        "cannot lock ref" is also said of a race.
+        """
+        for new in (update.ref for update in updates if update.old is None):
+            for ref in self.refs(""):
+                if new.startswith(f"{ref}/") or ref.startswith(f"{new}/"):
+                    raise ConfigError(
+                        f"{command.redact(self.remote)}: {_short(ref)} is in the way of {_short(new)}, since a name "
+                        f"cannot be a folder too; rename or delete {_short(ref)}"
+                    )
 
     def _remember(self, updates: Sequence[RefUpdate]) -> None:
         refs = dict(self.refs(""))
@@ -334,6 +348,10 @@ class Git:
             environment=command.networked(self.remote, credentials),
             timeout_s=self._timeout_s,
         )
+
+
+def _short(ref: str) -> str:
+    return f"branch {ref.removeprefix('refs/heads/')}" if ref.startswith("refs/heads/") else ref
 
 
 def _glob(path: str) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -20,11 +19,10 @@ from controller.forges.account import Account
 from controller.forges.answers import Answer, RefusedError, UnansweredError
 from controller.forges.cache import Cache
 from controller.forges.client import Client
-from controller.forges.listing import Details, Listing
+from controller.forges.listing import CONTEXT, Details, Listing, instant, open_of
 from controller.forges.patience import Patience
 from controller.ports import CheckState, Merge, PrState, PullRequest
 
-CONTEXT = "rollout/evidence"
 _DESCRIPTION = 255  # characters of a status that its list shows
 _SETTLED_S = 60.0  # Gitea tells the second of a change; clocks may differ by the rest
 _PAGE = 50  # items; Gitea's own limit, which an administrator may set lower
@@ -122,7 +120,6 @@ class Gitea:
                 self._pull_request(item),
                 check=(CheckState(check[0]), check[1]) if check else None,
                 comments=tuple(found["comments"]),
-                approved=found["approved"],
                 armed=found["armed"],
                 behind=found["behind"],
             )
@@ -134,12 +131,11 @@ class Gitea:
 
     def _read_details(self, item: Mapping[str, Any]) -> dict[str, Any]:
         events = self._timeline(item)
-        kinds = [event["type"] for event in events]
-        automatic = [kind for kind in kinds if kind in ("pull_scheduled_merge", "pull_cancel_scheduled_merge")]
+        kinds = ("pull_scheduled_merge", "pull_cancel_scheduled_merge")
+        automatic = [event["type"] for event in events if event["type"] in kinds]
         return {
             "check": self._check(item["head"]),
             "comments": [event["body"] for event in events if event["type"] == "comment"],
-            "approved": "review" in kinds and self._is_approved(item["number"]),
             "armed": automatic[-1:] == ["pull_scheduled_merge"],
             "behind": item["merge_base"] != item["base_head"] and self._asks_up_to_date(),
         }
@@ -194,18 +190,16 @@ class Gitea:
                 return [_FROM_STATUS.get(latest["status"], CheckState.PENDING).value, latest["description"]]
         return None
 
-    def _is_approved(self, number: int) -> bool:
-        pages = self._client.pages(f"{self._here}/pulls/{number}/reviews", {"limit": str(_PAGE)})
-        reviews = [review for page in pages for review in page.body]
-        return any(r["state"] == "APPROVED" and not r["stale"] and not r["dismissed"] for r in reviews)
-
     def _closed_by(self, item: Mapping[str, Any]) -> str | None:
         """Who closed it, which only the timeline tells, and which never changes for one close."""
         key = f"{self._client.base}/{self._here} {item['number']} closed {item['closed_at']}"
         known = self._client.cache.get(key)
         if known is None:
             query = {"since": item["closed_at"], "limit": str(_PAGE)}
-            events = self._client.get(f"{self._here}/issues/{item['number']}/timeline", query).body or []
+            try:
+                events = self._client.get(f"{self._here}/issues/{item['number']}/timeline", query).body or []
+            except RefusedError:  # who closed it is not worth all stacks' pass
+                return None
             closers = [event["user"]["login"] for event in events if event["type"] == "close" and event["user"]]
             known = {"login": closers[-1] if closers else None}
             self._client.cache.put(key, known)
@@ -238,9 +232,7 @@ class Gitea:
         return found
 
     def _open_of(self, branch: str) -> PullRequest | None:
-        """The open pull request of *branch*, the oldest where there are several: Gitea does not rule that out."""
-        mine = (pull for pull in self.pull_requests(branch) if pull.branch == branch and pull.state is PrState.OPEN)
-        return next(mine, None)
+        return open_of(branch, self.pull_requests(branch))
 
     def _has(self, branch: str) -> bool:
         try:
@@ -320,9 +312,9 @@ def _pull_request(item: Mapping[str, Any]) -> PullRequest:
         base=item["base"],
         author=item["author"],
         state=state,
-        created=_time(item["created_at"]),
+        created=instant(item["created_at"]),
         closed_by=item["merged_by"] if item["merged"] else None,
-        closed_at=_time(ended) if ended and state is not PrState.OPEN else None,
+        closed_at=instant(ended) if ended and state is not PrState.OPEN else None,
         merged_as=item["merge_commit_sha"] if item["merged"] else None,
         url=item["html_url"],
         draft=item["draft"],
@@ -346,10 +338,6 @@ def _trimmed(item: Mapping[str, Any]) -> dict[str, Any]:
         "base_head": base["sha"],
         "base_repository": base["repo_id"],
     }
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text).astimezone(UTC)
 
 
 def _permission(method: str, path: str) -> str:

@@ -17,10 +17,10 @@ from controller.forges.answers import RefusedError, UnansweredError
 from controller.forges.cache import Cache
 from controller.forges.client import Client
 from controller.forges.github_pulls import Pulls
+from controller.forges.listing import CONTEXT, open_of
 from controller.forges.patience import Patience
 from controller.ports import CheckState, Merge, PrState, PullRequest
 
-CONTEXT = "rollout/evidence"
 # https://docs.github.com/en/actions/how-tos/write-workflows/choose-when-workflows-run/trigger-a-workflow
 WORKFLOW_ADVICE = (
     "the token is a workflow's GITHUB_TOKEN: no workflow runs by itself for a pull request that it opens, so there is "
@@ -148,7 +148,8 @@ class GitHub:
         Merge, or arm auto-merge or the merge queue, at exactly `pr.head`.
 
         What the rules of the base branch block is only armed: a plain merge by someone who may bypass them would do so
-        without asking.
+        without asking. Armed it stays when someone with write access pushes then:
+        https://docs.github.com/en/pull-requests/collaborating-with-pull-requests/incorporating-changes-from-a-pull-request/automatically-merging-a-pull-request
         """
         seen, methods = self._mergeability(pr.number)
         if seen["headRefOid"] != pr.head or (seen["state"] == "OPEN" and seen["isDraft"]):
@@ -213,9 +214,7 @@ class GitHub:
     # ------------------------------------------------------------ helpers
 
     def _find(self, branch: str) -> PullRequest | None:
-        """The open pull request of *branch*, the oldest where there are several."""
-        mine = (pull for pull in self._pulls.list(branch) if pull.branch == branch and pull.state is PrState.OPEN)
-        return next(mine, None)
+        return open_of(branch, self._pulls.list(branch))
 
     def _adopt(self, branch: str, refused: RefusedError) -> PullRequest:
         """Make sense of a refusal to open: someone was first, or a server of GitHub's has not seen our push yet."""

@@ -21,7 +21,6 @@ query Details($ids: [ID!]!, $context: String!, $open: Boolean!) {
       id
       isInMergeQueue
       mergeStateStatus
-      reviewDecision
       viewerDidAuthor
       autoMergeRequest { enabledAt }
       mergedBy { __typename login }
@@ -29,7 +28,6 @@ query Details($ids: [ID!]!, $context: String!, $open: Boolean!) {
       timelineItems(last: 1, itemTypes: [CLOSED_EVENT]) {
         nodes { ... on ClosedEvent { actor { __typename login } } }
       }
-      latestOpinionatedReviews(last: 50) @include(if: $open) { nodes { state commit { oid } } }
       comments(first: 100) @include(if: $open) { nodes { body } pageInfo { hasNextPage endCursor } }
       commits(last: 1) @include(if: $open) {
         nodes { commit { oid status { context(name: $context) { state description } } } }
@@ -91,7 +89,7 @@ class RejectedError(TransientError):
 
 def execute(client: Client, path: str, document: str, variables: Mapping[str, object]) -> dict[str, Any]:
     """
-    Run *document*; a query may be sent again, a mutation may not.
+    Run *document*; a query may be sent again, a mutation may not. Of `nodes`, one that cannot be read is None.
 
     Raises:
         ConfigError: the token lacks a permission, or this GitHub is too old for the document.
@@ -101,6 +99,8 @@ def execute(client: Client, path: str, document: str, variables: Mapping[str, ob
     answer = client.request("POST", path, body={"query": document, "variables": variables}, safe=safe)
     body = answer.body if isinstance(answer.body, dict) else {}
     errors = body.get("errors")
+    if isinstance(errors, list):
+        errors = [error for error in errors if not _is_missing_node(error)]
     if not errors and isinstance(body.get("data"), dict):
         data: dict[str, Any] = body["data"]
         return data
@@ -113,3 +113,11 @@ def execute(client: Client, path: str, document: str, variables: Mapping[str, ob
     if "doesn't exist on type" in said:
         raise ConfigError(f"{what}; GitHub Enterprise Server 3.12 or newer is needed")
     raise RejectedError(f"{what}; the next run tries again", said=said)
+
+
+def _is_missing_node(error: Any) -> bool:
+    """Whether *error* only says again why a place in `nodes` is null."""
+    if not isinstance(error, dict) or error.get("type") != "NOT_FOUND":
+        return False
+    path = error.get("path")
+    return isinstance(path, list) and path[:1] == ["nodes"]

@@ -3,7 +3,9 @@ The pull requests of a repository on GitHub, read so that a pass in which nothin
 
 The list is asked for newest change first, and only if it has changed. Where it has, it is read down to what is known.
 What REST does not tell is read by one query for many, again whenever a pull request has changed, and after `FRESH_S`
-for an open one: a status, or an entry in the merge queue, need not change the list.
+for an open one: a status, or an entry in the merge queue, need not change the list. A failure that is only remembered
+is read again by each `Pulls`, which is once a pass: taken for true, it would not be reported again where another
+controller has put a success in its place.
 """
 
 from __future__ import annotations
@@ -18,9 +20,9 @@ from pydantic import TypeAdapter, ValidationError
 from controller.errors import TransientError
 from controller.forges import github_graphql as graphql
 from controller.forges.client import Client
+from controller.forges.listing import FRESH_S, instant
 from controller.ports import CheckState, PrState, PullRequest
 
-FRESH_S = 600.0
 # GitHub's times are whole seconds: what was read so soon after a change may lack another change of the same second.
 _RACY_S = 10.0
 _MARGIN_S = 600.0  # by how much one server of theirs may lag behind another
@@ -49,7 +51,6 @@ class Details:
     merged_as: str | None
     check: tuple[CheckState, str] | None
     comments: tuple[str, ...]
-    approved: bool
     armed: bool
     queued: bool
     behind: bool
@@ -75,7 +76,6 @@ class Row:
             merged_as=found.merged_as,
             check=found.check if found.head == self.pull.head else None,
             comments=found.comments,
-            approved=found.approved,
             armed=self.pull.armed or found.armed,
             queued=found.queued,
             behind=found.behind,
@@ -110,6 +110,7 @@ class Pulls:
         self._context = context
         self._root = ""
         self._known: Known | None = None
+        self._completed: set[int] = set()  # whose details were read by this one
 
     def list(self, prefix: str) -> Sequence[PullRequest]:
         """Those whose branch starts with *prefix*, as they are now, lowest number first."""
@@ -194,7 +195,7 @@ class Pulls:
                     if etag and etag == known.etag:
                         return attempt > 0
                 pages += 1
-                times = [_time(item["updated_at"]).timestamp() for item in answer.body]
+                times = [instant(item["updated_at"]).timestamp() for item in answer.body]
                 for item in answer.body:
                     self._learn(known, _row(item))
                 newest = max([newest, *times])
@@ -232,6 +233,8 @@ class Pulls:
         found = row.details
         if found is None or found.updated != row.updated or found.head != row.pull.head:
             return True
+        if row.pull.number not in self._completed and found.check and found.check[0] is CheckState.FAILURE:
+            return row.pull.state is PrState.OPEN
         age_s, soon_s = self._client.patience.clock() - found.read, found.read - row.updated.timestamp()
         return row.pull.state is PrState.OPEN and (soon_s < _RACY_S or not 0 <= age_s < FRESH_S)
 
@@ -241,19 +244,16 @@ class Pulls:
         found = {node["id"]: node for node in nodes if node}
         for row in rows:
             if row.node not in found:
+                if not is_open:  # who ended it is not worth all stacks' pass
+                    continue
                 raise TransientError(
                     f"GitHub: #{row.pull.number} is listed but cannot be read; the next run tries again"
                 )
             known.rows[row.pull.number] = replace(row, details=self._details(row, found[row.node]))
+            self._completed.add(row.pull.number)
 
     def _details(self, row: Row, node: Any) -> Details:
         head = row.pull.head
-        reviews = (node.get("latestOpinionatedReviews") or {}).get("nodes") or []
-        on_head = any(
-            review["state"] == "APPROVED" and (review["commit"] or {}).get("oid") == head
-            for review in reviews
-            if review
-        )
         closed = [event["actor"] for event in node["timelineItems"]["nodes"] if event]
         return Details(
             updated=row.updated,
@@ -263,7 +263,6 @@ class Pulls:
             merged_as=(node["mergeCommit"] or {}).get("oid"),
             check=_check(node, head),
             comments=self._comments(node),
-            approved=on_head or node["reviewDecision"] == "APPROVED",
             armed=node["autoMergeRequest"] is not None,
             queued=node["isInMergeQueue"],
             behind=node["mergeStateStatus"] in _BEHIND,
@@ -283,6 +282,13 @@ class Pulls:
 
 def _row(item: Any) -> Row:
     """Read an item of the list; that of a fork has no `node`, since it is none of ours."""
+    try:
+        return _read_row(item)
+    except (KeyError, TypeError, ValueError) as error:
+        raise TransientError(f"GitHub: pull request #{item.get('number')} makes no sense: {error!r}") from error
+
+
+def _read_row(item: Any) -> Row:
     head, base = item["head"], item["base"]
     ours = head["repo"] is not None and head["repo"]["id"] == base["repo"]["id"]
     merged, closed = item["merged_at"], item["closed_at"]
@@ -296,13 +302,13 @@ def _row(item: Any) -> Row:
         base=base["ref"],
         author=(item["user"] or {}).get("login") or "ghost",
         state=state,
-        created=_time(item["created_at"]),
-        closed_at=_time(merged or closed) if merged or closed else None,
+        created=instant(item["created_at"]),
+        closed_at=instant(merged or closed) if merged or closed else None,
         url=item["html_url"],
         draft=item.get("draft") or False,
         armed=item["auto_merge"] is not None,
     )
-    return Row(item["node_id"] if ours else "", _time(item["updated_at"]), pull)
+    return Row(item["node_id"] if ours else "", instant(item["updated_at"]), pull)
 
 
 def _check(node: Any, head: str) -> tuple[CheckState, str] | None:
@@ -320,7 +326,3 @@ def _login(actor: Any) -> str | None:
         return None
     login: str = actor["login"]
     return f"{login}[bot]" if actor["__typename"] == "Bot" and not login.endswith("[bot]") else login
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text)

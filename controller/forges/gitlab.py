@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -19,11 +18,10 @@ from controller.forges.account import Account
 from controller.forges.answers import Answer, RefusedError, UnansweredError
 from controller.forges.cache import Cache
 from controller.forges.client import Client
-from controller.forges.listing import Details, Listing
+from controller.forges.listing import CONTEXT, Details, Listing, instant, open_of
 from controller.forges.patience import Patience
 from controller.ports import CheckState, Merge, PrState, PullRequest
 
-CONTEXT = "rollout/evidence"
 _DESCRIPTION = 255  # characters of a status, https://docs.gitlab.com/api/commits/#set-commit-pipeline-status
 _PER_PAGE = "100"
 
@@ -135,7 +133,6 @@ class GitLab:
                 pull,
                 check=(CheckState(check[0]), check[1]) if check else None,
                 comments=tuple(found["comments"]),
-                approved=found["approved"],
                 queued=item["state"] == "locked" or (pull.armed and self._is_on_train(number)),
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -153,12 +150,9 @@ class GitLab:
         return pull
 
     def _read_details(self, pull: PullRequest, item: Mapping[str, Any]) -> dict[str, Any]:
-        approvals = self._client.get(f"{self._here}/merge_requests/{pull.number}/approvals", cached=True).body
         return {
             "check": self._check(pull.head),
             "comments": self._comments(pull.number) if item["user_notes_count"] else [],
-            # Not its "approved", which is true of a project that asks for no approval.
-            "approved": bool(approvals["approved_by"]),
         }
 
     def _check(self, head: str) -> list[str] | None:
@@ -211,9 +205,7 @@ class GitLab:
         return found
 
     def _open_of(self, branch: str) -> PullRequest | None:
-        """The open merge request of *branch*, the oldest where there are several."""
-        mine = (pull for pull in self.pull_requests(branch) if pull.branch == branch and pull.state is PrState.OPEN)
-        return next(mine, None)
+        return open_of(branch, self.pull_requests(branch))
 
     def _has(self, branch: str) -> bool:
         try:
@@ -332,9 +324,9 @@ def _pull_request(item: Mapping[str, Any]) -> PullRequest:
         base=item["target_branch"],
         author=item["author"]["username"],
         state=state,
-        created=_time(item["created_at"]),
+        created=instant(item["created_at"]),
         closed_by=by["username"] if by and state is not PrState.OPEN else None,
-        closed_at=_time(at) if at and state is not PrState.OPEN else None,
+        closed_at=instant(at) if at and state is not PrState.OPEN else None,
         # Where a merge is a fast-forward there is no commit of its own.
         merged_as=(item["merge_commit_sha"] or item["squash_commit_sha"] or item["sha"]) if merged else None,
         url=item["web_url"],
@@ -349,10 +341,6 @@ def _trimmed(item: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("author", "merged_by", "merge_user", "closed_by"):
         kept[name] = {"id": user["id"], "username": user["username"]} if (user := item.get(name)) else None
     return kept
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text).astimezone(UTC)
 
 
 def _inert(text: str) -> str:

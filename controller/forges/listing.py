@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from controller.errors import TransientError
 from controller.forges.answers import Answer
 from controller.forges.cache import Cache
+from controller.ports import CheckState, PrState, PullRequest
 
+CONTEXT = "rollout/evidence"  # the name of our status
 FRESH_S = 600.0
 _Item = dict[str, Any]
 
@@ -86,7 +88,9 @@ class Listing:
 class Details:
     """
     What a forge keeps elsewhere of an open pull request: read again when its item in the list has changed, and after
-    `FRESH_S` in any case, because a status need not change the item.
+    `FRESH_S` in any case, because a status need not change the item. A failure that is only remembered is read again,
+    once by each of these, which is once a pass: taken for true, it would not be reported again where another
+    controller has put a success in its place.
 
     An item that changed less than *settled_s* before its details were read may have changed again without showing it,
     where the forge counts time in such steps; those details are not kept. *clock* gives seconds since the epoch.
@@ -97,15 +101,19 @@ class Details:
         self._what = what
         self._clock = clock
         self._settled_s = settled_s
+        self._read: set[int] = set()
 
     def of(self, number: int, item: _Item, read: Callable[[], _Item]) -> _Item:
         """The details of pull request *number*, by *read* where they are not known."""
         known = self._cache.get(self._key(number))
         if known and known["item"] == item and 0 <= self._clock() - known["read"] < FRESH_S:
             details: _Item = known["details"]
-            return details
+            check = details.get("check")
+            if number in self._read or not (check and check[0] == CheckState.FAILURE.value):
+                return details
         now, details = self._clock(), read()
-        if now - datetime.fromisoformat(item["updated_at"]).timestamp() >= self._settled_s:
+        self._read.add(number)
+        if now - instant(item["updated_at"]).timestamp() >= self._settled_s:
             self._cache.put(self._key(number), {"item": item, "read": now, "details": details})
         return details
 
@@ -115,3 +123,12 @@ class Details:
 
     def _key(self, number: int) -> str:
         return f"{self._what} #{number}"
+
+
+def open_of(branch: str, pulls: Iterable[PullRequest]) -> PullRequest | None:
+    """The open one of *branch*, the oldest where there are several: Gitea does not rule that out."""
+    return next((pull for pull in pulls if pull.branch == branch and pull.state is PrState.OPEN), None)
+
+
+def instant(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)

@@ -8,18 +8,25 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import io
+import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
 
 from controller.errors import ConfigError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 MAX_BYTES = (
     25 * 1024 * 1024
 )  # what GitHub sends at most: https://docs.github.com/en/webhooks/webhook-events-and-payloads
 _SHORTEST = 16  # characters of a secret
 _AT_ONCE = 8  # deliveries that are read at the same time, each up to MAX_BYTES
-_TIMEOUT_S = 10.0
+_TIMEOUT_S = 10.0  # for a whole request, however slowly it trickles in
 
 
 def verified(headers: Mapping[str, str], body: bytes, secret: str) -> bool:
@@ -48,31 +55,32 @@ class Waker:
     """
     Runs a pass at once, whenever it is woken, and *every_s* seconds after the last one.
 
-    Any number of wake-ups during a pass cause exactly one more after it: what they told of, that one sees. *run* does
-    not raise.
+    Any number of wake-ups during a pass, and in the *pause_s* seconds after it, cause exactly one more: what they told
+    of, that one sees. *run* does not raise.
     """
 
-    def __init__(self, run: Callable[[], None], *, every_s: float) -> None:
+    def __init__(self, run: Callable[[], None], *, every_s: float, pause_s: float = 0.0) -> None:
         self._run = run
+        self._pause_s = min(pause_s, every_s)
         self._every_s = every_s
         self._asked = threading.Event()
-        self._ended = False
+        self._ended = threading.Event()
 
     def wake(self) -> None:
         self._asked.set()
 
     def stop(self) -> None:
         """End `serve` after the pass that is under way."""
-        self._ended = True
+        self._ended.set()
         self._asked.set()
 
     def serve(self) -> None:
         """Run passes until stopped."""
-        while not self._ended:
+        while not self._ended.is_set():
             self._asked.clear()  # before the pass: what comes during it asks for another
             self._run()
-            if not self._ended:
-                self._asked.wait(self._every_s)
+            if not self._ended.wait(self._pause_s):
+                self._asked.wait(self._every_s - self._pause_s)
 
 
 class Listener:
@@ -120,9 +128,31 @@ class _Server(ThreadingHTTPServer):
         """Say nothing of a client that went away."""
 
 
+class _Until(io.RawIOBase):
+    """What *connection* receives within *timeout_s* from now; after that, reading times out."""
+
+    def __init__(self, connection: socket.socket, timeout_s: float) -> None:
+        self._connection = connection
+        self._deadline = time.monotonic() + timeout_s
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        left_s = self._deadline - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError
+        self._connection.settimeout(left_s)
+        return self._connection.recv_into(buffer)
+
+
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
     timeout = _TIMEOUT_S
+
+    def setup(self) -> None:
+        super().setup()
+        self.rfile = io.BufferedReader(_Until(self.connection, self.timeout))
 
     def do_GET(self) -> None:
         """For who asks whether the process is alive."""
@@ -152,6 +182,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, status: int, text: str) -> None:
         data = f"{text}\n".encode()
         self.close_connection = True
+        self.connection.settimeout(self.timeout)
         self.send_response(status)
         self.send_header("Content-Type", "text/plain; charset=utf-8")
         self.send_header("Content-Length", str(len(data)))

@@ -60,7 +60,7 @@ def test_an_opened_pull_request_is_what_every_controller_reads(world: World, for
     )
     assert (pull.author, pull.closed_by, pull.closed_at, pull.merged_as) == (BOT, None, None, None)
     assert (pull.check, pull.comments, pull.by_us) == (None, (), True)
-    assert not (pull.draft or pull.approved or pull.armed or pull.queued or pull.behind)
+    assert not (pull.draft or pull.armed or pull.queued or pull.behind)
     assert world.controller()[0].pull_requests("rollout/prod/") == [pull]
     assert forge.pull_requests("rollout/prod/") == [pull]
 
@@ -249,15 +249,15 @@ def test_a_branch_that_conflicts_is_behind_until_it_is_brought_up_to_date(world:
     assert not only(forge, pull.number).behind
 
 
-def test_a_draft_an_approval_an_armed_merge_and_a_queue_are_seen(world: World, forge: Forge) -> None:
+def test_a_draft_an_armed_merge_and_a_queue_are_seen(world: World, forge: Forge) -> None:
     pull = opened(world, forge)
-    for what in ("approve", "draft", "arm", "queue"):
+    for what in ("draft", "arm", "queue"):
         if what not in world.can:
             continue
         world.clock.sleep(60)
         getattr(world, what)(pull.number, "ann")
         seen = only(forge, pull.number)
-        assert {"approve": seen.approved, "draft": seen.draft, "arm": seen.armed, "queue": seen.queued}[what], what
+        assert {"draft": seen.draft, "arm": seen.armed, "queue": seen.queued}[what], what
 
 
 # ---------------------------------------------------------------- merging
@@ -381,3 +381,35 @@ def test_a_second_passes_between_two_writes(remote: World) -> None:
     forge.comment(pull.number, "one")
 
     assert world.clock.slept == [1.0, 1.0]
+
+
+# ---------------------------------------------------------------- two controllers
+
+
+def test_a_failure_that_another_controller_overwrote_is_not_taken_for_true(remote: World, tmp_path: Path) -> None:
+    world, cache = remote, tmp_path / "cache"
+    ours, theirs = world.controller(cache)[0], world.controller()[0]
+    pull = opened(world, ours)
+    world.clock.sleep(120)
+    ours.pull_requests("rollout/")
+    ours.check(pull.head, CheckState.FAILURE, "bad news")
+    world.clock.sleep(120)
+    assert only(ours, pull.number).check == (CheckState.FAILURE, "bad news")
+    theirs.check(pull.head, CheckState.SUCCESS, "good")
+
+    assert only(world.controller(cache)[0], pull.number).check == (CheckState.SUCCESS, "good")
+
+
+def test_a_failure_is_read_once_a_pass(remote: World, tmp_path: Path) -> None:
+    world, cache = remote, tmp_path / "cache"
+    forge = world.controller(cache)[0]
+    pull = opened(world, forge)
+    forge.check(pull.head, CheckState.FAILURE, "bad news")
+    world.clock.sleep(120)
+    forge.pull_requests("rollout/")
+    forge = world.controller(cache)[0]
+    forge.pull_requests("rollout/")
+    world.requests()
+
+    assert forge.pull_requests("rollout/")[0].check == (CheckState.FAILURE, "bad news")
+    assert world.requests() == world.idle

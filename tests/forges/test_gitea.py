@@ -12,7 +12,6 @@ from controller.forges.cache import Cache
 from controller.forges.gitea import Gitea
 from controller.ports import CheckState, Merge, PrState, PullRequest
 from tests.forges import served
-from tests.forges.fakes.gitea import Review
 from tests.forges.fakes.server import Fault
 from tests.forges.served import GiteaWorld
 from tests.forges.worlds import BOT, STACK_FILE, only
@@ -281,30 +280,6 @@ def test_a_timeline_of_about_a_page_is_read_to_its_end(
     assert only(forge, 1).comments == tuple(map(str, range(count)))
 
 
-@pytest.mark.parametrize(
-    ("states", "pushed", "dismissed", "approved"),
-    [
-        (("APPROVED",), False, False, True),
-        (("COMMENT",), False, False, False),
-        (("REQUEST_CHANGES",), False, False, False),
-        (("REQUEST_CHANGES", "APPROVED"), False, False, True),
-        (("APPROVED",), True, False, False),
-        (("APPROVED",), False, True, False),
-    ],
-)
-def test_an_approval_counts_while_it_is_of_this_head(
-    world: GiteaWorld, forge: Gitea, pull: PullRequest, states: tuple[str, ...], pushed: bool, dismissed: bool,
-    approved: bool,
-) -> None:  # fmt: skip
-    for state in states:
-        world.server.review(1, "ann", state)
-    world.server.get(1).reviews[-1].dismissed = dismissed
-    if pushed:
-        world.push(BRANCH, TWENTY)
-
-    assert only(forge, 1).approved is approved
-
-
 def test_an_automatic_merge_that_was_cancelled_is_not_armed(world: GiteaWorld, forge: Gitea, pull: PullRequest) -> None:
     world.arm(1, "ann")
     assert only(forge, 1).armed is True
@@ -342,10 +317,9 @@ def test_a_status_in_giteas_own_words_is_read(
 def test_a_second_event_in_the_same_second_is_seen(world: GiteaWorld, forge: Gitea, pull: PullRequest) -> None:
     world.server.tell(1, "comment", "ann", "one")
     assert only(forge, 1).comments == ("one",)
-    world.server.tell(1, "review", "bob")
-    world.server.get(1).reviews.append(Review("bob", "APPROVED", pull.head))
+    world.server.tell(1, "comment", "bob", "two")
 
-    assert only(forge, 1).approved is True
+    assert only(forge, 1).comments == ("one", "two")
 
 
 def test_a_head_that_was_pushed_far_down_the_list_is_seen(world: GiteaWorld, forge: Gitea, pull: PullRequest) -> None:
@@ -441,3 +415,12 @@ def test_another_accounts_token_makes_another_account(world: GiteaWorld, tmp_pat
     cache = Cache(tmp_path / "cache")
     other = Gitea("acme", "shop", token=lambda: "another", url=world.server.url, cache=cache, patience=world.patience())
     assert only(other, 1).by_us is False
+
+
+def test_who_closed_it_is_not_worth_the_pass(world: GiteaWorld, forge: Gitea, pull: PullRequest) -> None:
+    world.close(pull.number, "ann")
+    world.server.faults.append(Fault("/timeline$", status=404))
+
+    seen = only(forge, pull.number)
+    assert (seen.state, seen.closed_by) == (PrState.CLOSED, None)
+    assert only(forge, pull.number).closed_by == "ann", "once it can be read"

@@ -333,17 +333,6 @@ def test_a_branch_that_must_be_up_to_date_is_behind_once_the_base_moves(world: G
     assert only(pilot.forge, pull.number).behind is True
 
 
-@pytest.mark.parametrize("required", [0, 1])
-def test_an_approval_counts_whether_or_not_the_rules_ask_for_one(
-    world: GitHubWorld, pilot: Pilot, required: int
-) -> None:
-    world.server.rules.approvals = required
-    pull = pilot.open()
-    assert only(pilot.forge, pull.number).approved is False
-    world.approve(pull.number, "ann")
-    assert only(pilot.forge, pull.number).approved is True
-
-
 def test_the_cache_of_an_earlier_version_is_passed_over(world: GitHubWorld, tmp_path: Path) -> None:
     pull = Pilot(world, tmp_path / "cache").open()
     for file in (tmp_path / "cache").iterdir():
@@ -615,3 +604,53 @@ def test_an_enterprise_server_has_graphql_beside_rest(world: GitHubWorld) -> Non
         "/api/v3/repos/acme/shop/pulls/1/merge",
         "/api/graphql",
     }
+
+
+# ---------------------------------------------------------------- what cannot be read
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_one_that_cannot_be_read_stops_the_pass_only_while_it_is_open(
+    world: GitHubWorld, pilot: Pilot, monkeypatch: pytest.MonkeyPatch, ended: bool
+) -> None:
+    lost, other = pilot.open(), pilot.open("rollout/staging/advance-0-10-0123abcd")
+    for pull in (lost, other) if ended else ():
+        world.close(pull.number, "ann")
+    node = world.server.pull(lost.number).node
+    find = world.server._by_node
+    monkeypatch.setattr(world.server, "_by_node", lambda one: find("gone" if one == node else one))
+    forge = world.controller()[0]
+
+    if ended:
+        found = forge.pull_requests("rollout/")
+        assert [(pull.number, pull.state, pull.closed_by) for pull in found] == [
+            (lost.number, PrState.CLOSED, None),
+            (other.number, PrState.CLOSED, "ann"),
+        ]
+        monkeypatch.undo()
+        assert only(forge, lost.number).closed_by == "ann"
+    else:
+        with pytest.raises(TransientError, match=f"#{lost.number} is listed but cannot be read"):
+            forge.pull_requests("rollout/")
+
+
+def test_an_item_that_makes_no_sense_is_a_reason_to_try_again(world: GitHubWorld, pilot: Pilot) -> None:
+    pilot.open()
+    world.server.frozen = [{"number": 1, "updated_at": "2026-03-02T10:00:00Z"}]
+    world.server.checks.clear()
+
+    with pytest.raises(TransientError, match=r"pull request #1 makes no sense: KeyError\('head'\)"):
+        world.controller()[0].pull_requests("rollout/")
+
+
+def test_what_is_armed_stays_so_when_the_branch_is_edited_and_its_new_head_has_no_status(
+    world: GitHubWorld, pilot: Pilot
+) -> None:
+    world.server.rules.approvals = 1
+    pull = pilot.open_green()
+    assert pilot.forge.merge(pull) is Merge.ARMED
+    edited = world.push(pull.branch, TWENTY, "ann")
+
+    seen = only(pilot.forge, pull.number)
+    assert (seen.head, seen.armed, seen.check) == (edited, True, None)
+    assert pilot.forge.merge(pull) is Merge.NOT_YET, "that is of another head"

@@ -17,6 +17,7 @@ from controller.forges.git import Git
 from controller.forges.github import GitHub
 from controller.forges.github_app import App, AppToken
 from controller.forges.patience import Patience
+from controller.ports import CheckState
 from tests.forges.fakes.server import Fault
 from tests.forges.worlds import WORLDS, GitHubWorld, propose
 
@@ -100,10 +101,25 @@ def test_an_installation_elsewhere_is_named(world: GitHubWorld, app: App) -> Non
         token(world, replace(app, installation="78"))()
 
 
-def test_rights_that_were_not_granted_are_listed(world: GitHubWorld, app: App) -> None:
+def test_a_right_that_was_not_granted_stops_only_what_needs_it(world: GitHubWorld, app: App) -> None:
     world.server.denied = {"statuses"}
-    with pytest.raises(ConfigError, match=r"not granted.*grant the App contents \(write\), .*statuses \(write\)"):
-        token(world, app)()
+    made = token(world, app)
+    patience = Patience(clock=world.clock.time, sleep=world.clock.sleep)
+    forge = GitHub(world.server.url, "acme", "shop", token=made, patience=patience)
+    git = Git(world.server.remote, credentials=lambda: ("x-access-token", made()))
+    head = propose(git, "rollout/prod/x")
+
+    assert forge.open(branch="rollout/prod/x", title="t", body="b").head == head
+    with pytest.raises(ConfigError, match=r"403: .*probably missing: commit statuses \(write\)"):
+        forge.check(head, CheckState.SUCCESS, "good")
+    assert world.server.minted == [{"repositories": ["shop"]}]
+
+
+def test_a_repository_that_the_installation_lacks_is_said_with_the_rights(world: GitHubWorld, app: App) -> None:
+    patience = Patience(clock=world.clock.time, sleep=world.clock.sleep)
+    made = AppToken(world.server.url, "acme", "other", app=replace(app, installation="77"), patience=patience)
+    with pytest.raises(ConfigError, match=r"not accessible.*grant the App contents \(write\), .*statuses \(write\)"):
+        made()
 
 
 def test_what_is_wrong_with_the_key_is_said(world: GitHubWorld, app: App, tmp_path: Path) -> None:

@@ -236,11 +236,6 @@ def test_an_old_branch_is_behind_only_where_the_project_asks(
     assert only(forge, 1).behind is True
 
 
-def test_approved_by_nobody_is_not_approved(world: GitLabWorld, forge: GitLab, pull: PullRequest) -> None:
-    assert world.server.approvals_required == 0
-    assert only(forge, 1).approved is False
-
-
 def test_what_gitlab_wrote_itself_is_no_comment(world: GitLabWorld, forge: GitLab, pull: PullRequest) -> None:
     world.server.get(1).notes.append(("ann", "added 1 commit", True))
     forge.comment(1, "hello")
@@ -394,3 +389,11 @@ def _fill(world: GitLabWorld, count: int) -> None:
         world.clock.sleep(60)
         mr = world.server.create(f"rollout/other/{n}", f"number {n}", BODY, BOT)
         mr.state, mr.ended_by, mr.ended_at = "closed", "ann", world.clock.now()
+
+
+def test_nothing_is_asked_that_is_not_used(world: GitLabWorld, pull: PullRequest) -> None:
+    world.server.log.clear()
+    assert only(world.controller()[0], 1).number == pull.number
+
+    asked = {entry.path.rpartition("/")[2] for entry in world.server.log}
+    assert asked == {"merge_requests", "user", "statuses"}

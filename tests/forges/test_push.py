@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -270,3 +272,49 @@ def test_killed_between_any_two_git_commands_a_rerun_makes_the_same_objects(
         assert remote.refs == expected
     fsck = subprocess.run(["git", "-C", remote.path, "fsck", "--strict"], capture_output=True, check=True)
     assert b"error" not in fsck.stderr
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_no_token_follows_a_redirect(clone: Clone, status: int) -> None:
+    asked: list[tuple[str, bool]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append((self.headers["Host"], "Authorization" in self.headers))
+            self.send_response(status if self.headers["Host"] == here else 404)
+            self.send_header("Location", f"http://localhost:{http.server_port}{self.path}")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    here = f"127.0.0.1:{http.server_port}"
+    try:
+        with pytest.raises(ConfigError, match=f"error: {status}; check the address"):
+            clone(f"http://{here}/shop.git", credentials=lambda: ("x-access-token", "s3cr3t")).sync()
+    finally:
+        http.shutdown()
+        http.server_close()
+        thread.join()
+    assert set(asked) == {(here, True)}
+
+
+@pytest.mark.parametrize("url", ["http://git.example.com/shop.git", "http://127.0.0.1.example.com/shop.git"])
+def test_no_token_goes_over_the_network_unencrypted(clone: Clone, url: str) -> None:
+    with pytest.raises(ConfigError, match="a token goes by https only"):
+        clone(url, credentials=lambda: ("x-access-token", "s3cr3t")).sync()
+
+
+@pytest.mark.parametrize("name", ["rollout", "rollout/prod", f"{BRANCH.removeprefix('refs/heads/')}/mine"])
+def test_a_branch_in_the_way_of_ours_is_named(remote: Remote, clone: Clone, name: str) -> None:
+    remote.set(name, remote.refs["refs/heads/main"])
+    git = clone()
+    oid = git.commit(git.sync(), {PROD: TEN}, "10%")
+
+    with pytest.raises(ConfigError, match=rf"branch {name} is in the way of .*; rename or delete branch {name}$"):
+        git.push([create(oid)])
+    remote.git("update-ref", "-d", f"refs/heads/{name}")
+    assert git.push([create(oid)]), "once it is gone, nothing else need be done"

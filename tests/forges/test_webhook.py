@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import http.client
+import itertools
 import json
 import os
 import signal
@@ -294,6 +295,7 @@ def test_a_port_that_is_taken_is_a_persons_to_free(port: int) -> None:
         (["serve", "--webhook"], "PILOT_WEBHOOK_SECRET is not set"),
         (["serve", "--webhook", "--listen", "8080"], "--listen 8080: write HOST:PORT"),
         (["serve", "--webhook", "--every", "soon"], "--every soon: "),
+        (["serve", "--webhook", "--pause", "soon"], "--pause soon: "),
     ],
 )
 def test_a_command_that_cannot_serve_says_why(arguments: list[str], said: str) -> None:
@@ -303,7 +305,7 @@ def test_a_command_that_cannot_serve_says_why(arguments: list[str], said: str) -
 
 def test_the_command_makes_a_pass_when_woken_and_ends_after_it(tmp_path: Path) -> None:
     running = pilot(
-        ["serve", "--webhook", "--listen", "127.0.0.1:0"],
+        ["serve", "--webhook", "--listen", "127.0.0.1:0", "--pause", "1s"],
         PILOT_WEBHOOK_SECRET=SECRET,
         PILOT_REPOSITORY=str(tmp_path / "absent.git"),
         PILOT_FORGE="local",
@@ -330,3 +332,38 @@ def pilot(arguments: list[str], **variables: str) -> subprocess.Popen[bytes]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
+
+
+@pytest.mark.parametrize("begin", [b"POST / HTTP/1.1\r\n", b"POST / HTTP/1.1\r\nContent-Length: 999\r\n\r\n"])
+def test_what_trickles_in_is_not_waited_for(port: int, monkeypatch: pytest.MonkeyPatch, begin: bytes) -> None:
+    monkeypatch.setattr(webhook._Handler, "timeout", 0.3)
+    begun = time.monotonic()
+    with socket.create_connection(("127.0.0.1", port), timeout=0.05) as connection:
+        connection.sendall(begin)
+        while time.monotonic() < begun + 10:
+            try:
+                connection.sendall(b"x")  # always well within the time for one read
+                if connection.recv(1000)[:12] in (b"", b"HTTP/1.1 408"):
+                    break
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                break
+    assert time.monotonic() < begun + 5
+
+
+def test_however_often_it_is_woken_there_is_a_pause_between_passes() -> None:
+    begun: list[float] = []
+    waker = Waker(lambda: begun.append(time.monotonic()), every_s=3600.0, pause_s=0.4)
+    thread = threading.Thread(target=waker.serve)
+    thread.start()
+    deadline = time.monotonic() + 10
+    while len(begun) < 3 and time.monotonic() < deadline:
+        waker.wake()
+        time.sleep(0.01)
+    waker.stop()
+    thread.join(10)
+
+    assert not thread.is_alive()
+    assert len(begun) == 3
+    assert all(later - earlier >= 0.4 for earlier, later in itertools.pairwise(begun))

@@ -166,8 +166,9 @@ class GitHub(Forge):
     def _mint(self, request: Request, installation: int) -> Answer:
         if self._app(request) != installation:
             raise Refused(404, _error("Not Found"))
-        wanted = request.body["permissions"]
-        if self.denied & set(wanted):
+        if request.body["repositories"] != [self.project.partition("/")[2]]:
+            raise Refused(422, _error("There is at least one repository that does not exist or is not accessible."))
+        if self.denied & set(request.body.get("permissions", ())):
             raise Refused(422, _error("The permissions requested are not granted to this installation."))
         token = f"ghs_minted{len(self.minted)}"
         self.minted.append(request.body)
@@ -374,7 +375,7 @@ class GitHub(Forge):
 
     def _graphql(self, request: Request) -> Answer:
         root = {
-            "nodes": lambda _info, ids: [self._node(self._by_node(one), request.by) for one in ids],
+            "nodes": lambda _info, ids: [self._node_or_error(one, request.by) for one in ids],
             "node": lambda _info, id: self._node(self._by_node(id)),
             "repository": lambda _info, owner, name, followRenames: self._repository(owner, name),  # noqa: N803
             "enablePullRequestAutoMerge": lambda _info, input: self._arm(input, request.by),
@@ -388,6 +389,13 @@ class GitHub(Forge):
             ]
             assert all(error.original_error is None or error.extensions for error in done.errors), done.errors
         return Answer(200, body)
+
+    def _node_or_error(self, node: str, viewer: str) -> Any:
+        """Of several nodes each fails for itself."""
+        try:
+            return self._node(self._by_node(node), viewer)
+        except GraphQLError as error:
+            return error
 
     def _by_node(self, node: str) -> Pull:
         for pull in self.pulls:
