@@ -106,10 +106,14 @@ class Branches:
         """
         The stack file *now* as *proposal* changes it; None where it cannot be so changed.
 
-        A revert of an advance restores the former bytes, where they say just what is proposed.
+        A revert of an advance restores the former bytes, where they say just what is proposed; more than the percent it
+        changes in no other way.
         """
-        if proposal.verdict is Verdict.REVERT and (former := self._former(proposal, now)):
-            return former
+        if proposal.verdict is Verdict.REVERT:
+            if former := self._former(proposal, now):
+                return former
+            if len(proposal.changes) > 1:
+                return None
         wanted = {path: new for path, (_, new) in proposal.changes.items()}
         try:
             return stackfile.splice(now, wanted, name=observe.stack_file(proposal.stack))[0]

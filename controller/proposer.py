@@ -133,10 +133,11 @@ class Proposer:
         One that makes things safer waits for a person however the evidence goes on: only another state of the file
         ends it. What a person asked for by name waits for as long as the file has the percent that it starts from.
         """
-        file = observe.stack_file(proposal.stack)
+        file, now = observe.stack_file(proposal.stack), self.facts.declared.rollout.percent
+        if now != proposal.from_percent:
+            return f"{file} is at {now} % now"
         if proposal.asked_by:
-            now = self.facts.declared.rollout.percent
-            return f"{file} is at {now} % now" if now != proposal.from_percent else None
+            return None
         current = proposals.ident(proposal.stack, proposal.verdict, proposal.changes, observe.file_commit(self.facts))
         if current != proposal.id:
             return f"{file} has changed since"

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from controller import observe, stackfile
 from controller import reconcile as loop
 from controller.errors import ConfigError, TransientError
 from controller.messages import proposals, pull_request
@@ -462,6 +463,45 @@ def test_an_edited_one_is_not_merged() -> None:
     scene = _unmerged_revert()
     scene.world.commit(scene.open()[0].branch, "percent: 0 ", "percent: 5 ")
     assert scene.reconcile()[1] == ["comment", "check"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"changes": {"percent": (20, 100)}, "asked_by": "Ana"},
+        {"changes": {"percent": (20, 100)}},
+        {"from_percent": 100, "to_percent": 50, "changes": {"percent": (100, 50)}},
+        {"from_percent": 100, "to_percent": 50, "changes": {"percent": (100, 50)}, "asked_by": "Ana"},
+        {
+            "to_percent": 10,
+            "changes": {"percent": (20, 10), "flags.micPrompt": ("primer", "native")},
+            "asked_by": "Ana",
+        },
+    ],
+)
+def test_what_calls_itself_a_revert_and_is_none_is_not_merged(fields: dict[str, Any]) -> None:
+    """Whoever may push and edit a body can write a marker with a fitting id; only what lowers merges by itself."""
+    scene = _unmerged_revert()
+    (pull,) = scene.open()
+    scene.world.source.bad = {}
+    ours = proposals.parse(pull.body)
+    assert ours is not None
+    repository = scene.world._git
+    tip = repository.sync()
+    commit = observe.past(repository, tip, "prod").steps[0].commit.oid
+    fake = replace(ours, **fields)
+    fake = replace(fake, id=proposals.ident("prod", fake.verdict, fake.changes, commit, asked=bool(fake.asked_by)))
+    data = repository.read(tip, FILE_NAME)
+    assert data is not None
+    wanted = {path: new for path, (_, new) in fake.changes.items()}
+    head = repository.commit(tip, {FILE_NAME: stackfile.splice(data, wanted, name=FILE_NAME)[0]}, "fake")
+    assert repository.push([RefUpdate(f"refs/heads/{proposals.branch(fake)}", None, head)])
+    scene.mark(1, body=proposals.render(fake), branch=proposals.branch(fake), head=head, check=None)
+
+    _, steps = scene.reconcile()
+
+    assert "merge" not in steps
+    assert scene.world.pulls()[0].state is not PrState.MERGED
 
 
 def test_a_declined_one_is_not_opened_and_not_merged() -> None:

@@ -19,6 +19,7 @@ from controller.model import Decision, Verdict
 
 PATTERN = re.compile(r"<!-- rollout:v1 ([A-Za-z0-9+/=]+) -->")
 PREFIX = "rollout/"
+KEY = re.compile(r"(flags|cohort)(\..+)?|exposure|intake|hold")  # beside the percent, what undoing a commit may touch
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +103,10 @@ def render(proposal: Proposal) -> str:
 
 def parse(text: str) -> Proposal | None:
     """
-    The proposal in a pull request's body; None where there is none, more than one, or one that we did not write.
+    The proposal in a pull request's body; None where there is none, more than one, or one that we would not write.
 
-    Whose it is, and whether its branch holds what it says, is not to be read here.
+    What changes is what the verdict says: a revert lowers, and a flip leaves the percent. Whose it is, whether its
+    branch holds what it says, and whether the file is where it starts from, is not to be read here.
     """
     found = PATTERN.findall(text)
     if len(found) != 1:
@@ -115,8 +117,8 @@ def parse(text: str) -> Proposal | None:
             id=str(fields["id"]),
             stack=str(fields["stack"]),
             verdict=Verdict(fields["verdict"]),
-            from_percent=int(fields["from_percent"]),
-            to_percent=int(fields["to_percent"]),
+            from_percent=fields["from_percent"],
+            to_percent=fields["to_percent"],
             changes={str(path): (old, new) for path, (old, new) in fields["changes"].items()},
             base=str(fields["base"]),
             evidence_at=datetime.fromisoformat(fields["evidence_at"]),
@@ -128,9 +130,29 @@ def parse(text: str) -> Proposal | None:
         return None
     valid = (
         re.fullmatch(r"[0-9a-f]{8}", proposal.id)
-        and proposal.verdict is not Verdict.HOLD
-        and 0 <= proposal.to_percent <= 100
-        and 0 <= proposal.from_percent <= 100
+        and all(
+            type(percent) is int and 0 <= percent <= 100 for percent in (proposal.from_percent, proposal.to_percent)
+        )
+        and _says_one_thing(proposal)
         and proposal.evidence_at.tzinfo is not None
     )
     return proposal if valid else None
+
+
+def _says_one_thing(proposal: Proposal) -> bool:
+    """Whether the changes are the verdict's, in keys that may change: a "revert" must not raise, nor a "flip"."""
+    start, end, others = proposal.from_percent, proposal.to_percent, dict(proposal.changes)
+    percent = others.pop("percent", None)
+    if percent is not None and (percent != (start, end) or any(type(value) is not int for value in percent)):
+        return False
+    if not all(KEY.fullmatch(path) and isinstance(new, str) for path, (_, new) in others.items()):
+        return False
+    match proposal.verdict:
+        case Verdict.REVERT:
+            return percent is not None and end < start
+        case Verdict.FLIP:
+            flags = bool(others) and all(path.startswith("flags.") for path in others)
+            return percent is None and end == start and flags and not proposal.asked_by
+        case Verdict.ADVANCE:
+            return percent is not None and start < end and not others and not proposal.asked_by
+    return False
