@@ -287,6 +287,17 @@ def test_closing_it_declines_no_revert_of_the_evidence_and_asking_again_opens_an
     assert "rollout(prod): 20% -> 10% (revert)" in [pull.title for pull in world.open()]
 
 
+def test_it_is_not_closed_for_a_revert_that_was_declined(world: Real) -> None:
+    """Nothing takes its place."""
+    world.source.bad = {"trigger:legal_defect": 1.0}
+    world.reconcile()
+    world.close(1)
+    asked = world.back().pull_request
+
+    assert world.reconcile()[1] == []
+    assert [pull.number for pull in world.open()] == [asked.number]
+
+
 def test_where_reverts_merge_by_themselves_so_does_this_one(tmp_path: Path) -> None:
     world = Real(tmp_path, "merges_by_itself: [revert]\n")
     world.back()

@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +19,7 @@ from controller.model import Decision, Verdict
 
 PATTERN = re.compile(r"<!-- rollout:v1 ([A-Za-z0-9+/=]+) -->")
 PREFIX = "rollout/"
+NAME = re.compile(r"rollout/[^/]+/(advance|revert|flip)-([0-9]{1,3})-[0-9]{1,3}-[0-9a-f]{8}")
 KEY = re.compile(r"(flags|cohort)(\..+)?|exposure|intake|hold")  # beside the percent, what undoing a commit may touch
 
 
@@ -27,8 +28,9 @@ class Proposal:
     """
     What a pull request of ours says of itself to the next pass; hidden in its body.
 
-    `asked_by` is the person who asked for it by `pilot rollback`; empty where the evidence did. `text` is a digest of
-    the words that stood before it when we wrote them, so that a person's edit is seen; it says nothing of the proposal.
+    `asked_by` is the person who asked for it by `pilot rollback`; empty where the evidence did. `attempt` counts the
+    branches of a revert that other people hold. `text` is a digest of the words that stood before it when we wrote
+    them, so that a person's edit is seen; it says nothing of the proposal.
     """
 
     id: str
@@ -41,6 +43,7 @@ class Proposal:
     evidence_at: datetime
     closed_reason: str = ""
     asked_by: str = ""
+    attempt: int = 0
     text: str = field(default="", compare=False)
 
 
@@ -76,6 +79,22 @@ def ident(
     return hashlib.sha256(key.encode()).hexdigest()[:8]
 
 
+def attempted(key: str, attempt: int) -> str:
+    """The id of an *attempt* at the proposal with the id *key*; the first, 0, has just that."""
+    return hashlib.sha256(f"{key} {attempt}".encode()).hexdigest()[:8] if attempt else key
+
+
+def again(proposal: Proposal, attempt: int) -> Proposal:
+    """The first attempt at *proposal* as another, on a branch of its own."""
+    return replace(proposal, id=attempted(proposal.id, attempt), attempt=attempt)
+
+
+def named(branch: str) -> tuple[Verdict, int] | None:
+    """What a branch of our pattern says by its name alone: the verdict, and the percent that it starts from."""
+    found = NAME.fullmatch(branch)
+    return (Verdict(found[1]), int(found[2])) if found else None
+
+
 def branch(proposal: Proposal) -> str:
     return f"{prefix(proposal.stack)}{proposal.verdict}-{proposal.from_percent}-{proposal.to_percent}-{proposal.id}"
 
@@ -97,6 +116,8 @@ def render(proposal: Proposal) -> str:
         "evidence_at": proposal.evidence_at.isoformat(),
         "changes": dict(proposal.changes),
     }
+    if not proposal.attempt:
+        del fields["attempt"]
     data = json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
     return f"<!-- rollout:v1 {base64.b64encode(data).decode()} -->"
 
@@ -124,6 +145,7 @@ def parse(text: str) -> Proposal | None:
             evidence_at=datetime.fromisoformat(fields["evidence_at"]),
             closed_reason=str(fields["closed_reason"]),
             asked_by=str(fields.get("asked_by", "")),
+            attempt=int(fields.get("attempt", 0)),
             text=str(fields.get("text", "")),
         )
     except (ArithmeticError, LookupError, RecursionError, ValueError, TypeError, AttributeError):
