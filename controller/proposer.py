@@ -282,8 +282,9 @@ class Proposer:
             return
         if pr.behind and not bad_news:
             pr = self._updated(pr, proposal)
-        self._check(pr, CheckState.FAILURE if bad_news else CheckState.SUCCESS)
-        self._refresh(pr, proposal)
+        state = CheckState.FAILURE if bad_news else CheckState.SUCCESS
+        self._try(lambda: self._check(pr, state))
+        self._try(lambda: self._refresh(pr, proposal))
         if merge and proposal.verdict in self.facts.policy.merges_by_itself and not (pr.draft or pr.armed):
             self._merge(pr)
 

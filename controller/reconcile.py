@@ -6,14 +6,15 @@ any line. Every write is idempotent or a compare-and-swap, so the next pass cont
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from controller import decide, observe
 from controller.errors import ConfigError, TransientError
 from controller.messages import proposals
-from controller.model import Decision
-from controller.ports import Forge, PrState, PullRequest, Repository
+from controller.model import Decision, Verdict
+from controller.ports import CheckState, Forge, PrState, PullRequest, Repository
 from controller.proposer import Proposer
 
 
@@ -81,8 +82,27 @@ def reconcile(
             number = proposer.run()
             outcomes.append(Outcome(stack, decision, facts, tuple(proposer.actions), number, _worst(proposer.errors)))
         except Exception as error:  # a bug met by one stack's data must not keep another from reverting
-            outcomes.append(Outcome(stack, error=error))
+            actions = [] if dry_run else _fail_advances(reader.repository, forge, dealt.get(stack, []))
+            outcomes.append(Outcome(stack, error=error, actions=tuple(actions)))
+    if not dry_run and not stacks:
+        for stack in dealt.keys() - set(sight.stacks):
+            _fail_advances(reader.repository, forge, dealt[stack])
     return outcomes
+
+
+def _fail_advances(repository: Repository, forge: Forge, prs: Sequence[PullRequest]) -> list[str]:
+    """Fail the check of each open advance of a stack that could not be judged: the last pass's green says nothing."""
+    actions = []
+    for pr in prs:
+        ours = pr.state is PrState.OPEN and pr.by_us and pr.base == repository.base
+        name = proposals.named(pr.branch)
+        failed = pr.check is not None and pr.check[0] is CheckState.FAILURE
+        if not ours or failed or name is None or name[0] is not Verdict.ADVANCE:
+            continue
+        with suppress(Exception):  # what kept the stack from being judged is told; the next pass tries again
+            forge.check(pr.head, CheckState.FAILURE, "not judged: the stack could not be read")
+            actions.append(f"set rollout/evidence of #{pr.number} to failure, the stack could not be judged")
+    return actions
 
 
 def _listed(repository: Repository, forge: Forge) -> tuple[dict[str, list[PullRequest]], Exception | None]:

@@ -639,11 +639,16 @@ def test_an_action_that_failed_is_not_told_as_done(advancing: Scene) -> None:
     assert outcome.actions == ("#2: opened rollout(prod): 20% -> 0% (revert)",)
 
 
-def test_one_whose_check_could_not_be_reported_is_not_merged() -> None:
-    scene = Scene(REVERTS)
-    scene.bad()
-    scene.failing = {"check": TransientError("503")}
-    assert scene.reconcile()[1] == ["push", "open"]
+@pytest.mark.parametrize("failing", ["check", "edit"])
+def test_one_whose_check_or_text_could_not_be_written_is_merged_all_the_same(failing: str) -> None:
+    """The forge's rules say whether it may be without; ours must not keep a revert."""
+    scene = _unmerged_revert()
+    scene.mark(1, check=None)
+    scene.world.now += timedelta(hours=25)
+    scene.failing = {failing: TransientError("503")}
+    outcome, steps = scene.reconcile()
+    assert steps[-1] == "merge"
+    assert isinstance(outcome.error, TransientError)
 
 
 def test_one_that_cannot_be_merged_yet_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -509,6 +509,30 @@ def test_a_broken_stack_file_does_not_stop_the_other_stack(at_20: World) -> None
     assert loop.exit_code(list(outcomes.values())) == 2
 
 
+@pytest.mark.parametrize("way", ["broken", "gone"])
+def test_an_advance_of_a_stack_that_cannot_be_judged_does_not_stay_green(at_20: World, way: str) -> None:
+    """Its file is broken, or removed: what the last pass found says nothing now."""
+    at_20.wait(days=5)
+    at_20.reconcile()
+    if way == "broken":
+        at_20.edit("Pulumi.prod.yaml", "percent: 20", "percent: twenty")
+    else:
+        at_20.run("git", "fetch", "-q", str(at_20.remote), "main")
+        at_20.run("git", "checkout", "-q", "-B", "work", "FETCH_HEAD")
+        at_20.run("git", "rm", "-q", "Pulumi.prod.yaml")
+        at_20.run("git", "commit", "-qm", "gone")
+        at_20.run("git", "push", "-q", str(at_20.remote), "work:main")
+
+    at_20.reconcile(dry_run=True)
+    assert [pr.check and pr.check[0] for pr in at_20.open("prod")] == [CheckState.SUCCESS]
+    at_20.reconcile()
+
+    assert [pr.check and pr.check[0] for pr in at_20.open("prod")] == [CheckState.FAILURE]
+    before = at_20.refs()
+    at_20.reconcile()
+    assert at_20.refs() == before
+
+
 def test_a_failed_deployment_holds(at_20: World) -> None:
     """The circuit breaker's word counts."""
     at_20.wait(days=5)

@@ -95,6 +95,18 @@ def test_titles_branches_and_trailers() -> None:
     assert pull_request.rollout_id(message) == revert.id
 
 
+def test_the_id_of_an_event_gives_no_order_by_a_commit_message() -> None:
+    """Forges read those: `[skip ci]` would keep the revert's required checks from running, `Closes #12` close an issue."""
+    words = "[skip ci] Closes #12, GH-12 and https://example.com/a/b/issues/12 @acme/all ***NO_CI*** skip-checks: true"
+    revert, _ = proposed(facts(20, triggers=triggers(legal_defect=words)))
+    decision = decide(facts(20, triggers=triggers(legal_defect=words)))
+
+    for text in (pull_request.commit_message(revert, decision.reasons), pull_request.check_description(decision)):
+        for order in ("[skip", "#12", "GH-12", "://", "@acme", "***", "skip-checks"):
+            assert order not in text
+        assert "skip ci]" in text
+
+
 @pytest.mark.parametrize(
     "message",
     [
