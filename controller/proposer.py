@@ -57,6 +57,7 @@ class Proposer:
         prs: Sequence[PullRequest],
         *,
         dry_run: bool,
+        may_advance: bool = True,
     ) -> None:
         self.forge, self.facts, self.decision, self.prs, self.dry_run = forge, facts, decision, prs, dry_run
         self.base = repository.base
@@ -68,6 +69,8 @@ class Proposer:
         self.errors: list[Exception] = []
         self._why = decision.reasons[0]
         self._declined = ""
+        self._may_advance = may_advance
+        self.advanced = False
         self._closed: set[int] = set()
 
     def run(self) -> int | None:
@@ -196,8 +199,12 @@ class Proposer:
 
     def _overtakes(self, kept: Open | None) -> bool:
         """Whether what is wanted takes the place of *kept*: nothing, something less safe, or another advance."""
-        if self.wanted is None or kept is None:
-            return self.wanted is not None
+        if self.wanted is None:
+            return False
+        if self.wanted.verdict is Verdict.ADVANCE and not self._may_advance:
+            return False
+        if kept is None:
+            return True
         if self._is_wanted(kept.proposal):
             return False
         both_advance = urgency(self.wanted) == kept.urgency == ADVANCES
@@ -247,6 +254,7 @@ class Proposer:
         if self.dry_run:
             self._do(f"opened {title}")
             return None
+        self.advanced = proposal.verdict is Verdict.ADVANCE
         head = self.branches.push(proposal, pull_request.commit_message(proposal, self.decision.reasons))
         pr = self.forge.open(branch=name, title=title, body=self._body(proposal))
         found = self.branches.claimed(pr)
