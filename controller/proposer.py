@@ -305,11 +305,12 @@ class Proposer:
         """Write newer evidence where it has aged and still asks for the same; the words of a person stay."""
         if self.wanted is None or not self._is_wanted(proposal) or not self._old(proposal):
             return
-        body = self._body(proposals.again(self.wanted, proposal.attempt))
-        self._do(
-            f"refreshed the evidence of #{pr.number}",
-            lambda: self.forge.edit(pr.number, body=pull_request.refreshed(pr.body, body)),
-        )
+        fresh = self._body(proposals.again(self.wanted, proposal.attempt))
+        body = pull_request.refreshed(pr.body, fresh)
+        done = f"refreshed the evidence of #{pr.number}"
+        if body != fresh:
+            done = f"renewed #{pr.number}; a person edited its text, so the evidence shown in it is still the former"
+        self._do(done, lambda: self.forge.edit(pr.number, body=body))
 
     def _check(self, pr: PullRequest, state: CheckState) -> None:
         """

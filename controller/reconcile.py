@@ -82,7 +82,7 @@ def reconcile(
             opened += proposer.advanced
             error = _worst(proposer.errors)
             outcomes[stack] = replace(decided, actions=tuple(proposer.actions), pull_request=number, error=error)
-        except Exception as error:  # as below
+        except Exception as error:  # as in `_judged`
             actions = [] if dry_run else _fail_advances(reader.repository, forge, prs)
             outcomes[stack] = Outcome(stack, error=error, actions=tuple(actions))
     if not dry_run and not stacks:

@@ -463,7 +463,9 @@ def test_a_persons_words_in_the_body_survive_fresh_evidence_and_closing(advancin
     """The proposal in it is renewed all the same, so that it ages from now."""
     advancing.world.edit(1, body="Bo agrees.\n\n" + advancing.open()[0].body)
     advancing.world.now += timedelta(hours=25)
-    assert advancing.reconcile()[1] == ["edit"]
+    outcome, steps = advancing.reconcile()
+    assert steps == ["edit"]
+    assert outcome.actions == ("renewed #1; a person edited its text, so the evidence shown in it is still the former",)
     assert advancing.reconcile()[1] == []
     (pull,) = advancing.open()
     assert pull.body.startswith("Bo agrees.")
