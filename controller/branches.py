@@ -7,6 +7,7 @@ edit under our name is still an edit.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from controller import observe, stackfile
@@ -38,20 +39,44 @@ class Branches:
         ours = pr.branch == proposals.branch(proposal) and pr.base == self.repository.base
         return proposal if ours else None
 
+    def named(self, pr: PullRequest) -> tuple[Verdict, int] | None:
+        """What the branch of *pr* says by its name, if *pr* is open, by our account and for our base; as `claimed`."""
+        ours = pr.state is PrState.OPEN and pr.by_us and pr.base == self.repository.base
+        return proposals.named(pr.branch) if ours else None
+
+    def raises(self, head: str) -> bool:
+        """Whether merging *head* may bring more people into a pilot: a percent above the base's, or none to be read."""
+        files = [file for file in self.repository.changed(self.tip, head) if re.fullmatch(r"Pulumi\..+\.yaml", file)]
+        return any(self._percent(head, file, 101) > self._percent(self.tip, file, 0) for file in files)
+
+    def _percent(self, oid: str, file: str, unknown: int) -> int:
+        try:
+            data = self.repository.read(oid, file)
+            return unknown if data is None else stackfile.read(data, name=file).rollout.percent
+        except ConfigError:
+            return unknown
+
     def holds_only(self, proposal: Proposal, head: str) -> bool:
-        """Whether *head* changes our keys to our values and nothing else."""
+        """Whether *head* changes our keys to our values and nothing else; one that changes nothing does not."""
         file = observe.stack_file(proposal.stack)
         changed = self.repository.changed(self.tip, head)
-        if not changed:
-            return True  # merged by hand, or the base has come to the same: nothing of a person's to lose
         if set(changed) != {file}:
             return False
         before, after = changed[file]
         return before is not None and after == self.proposed(proposal, before)
 
-    def is_ours(self, pr: PullRequest, proposal: Proposal) -> bool:
+    def taken(self, proposal: Proposal) -> bool:
+        """Whether a branch with the proposal's name holds something else."""
+        name = proposals.branch(proposal)
+        head = self.repository.branches(name).get(name)
+        return head is not None and not self.holds_only(proposal, head)
+
+    def is_ours(self, pr: PullRequest, proposal: Proposal, *, ending: bool = False) -> bool:
         """
         Whether the branch of *pr*, at the head that the forge tells, holds only the proposal.
+
+        Where it is *ending*, also one that changes nothing: it was merged by hand, or the base has come to the same,
+        and there is nothing of a person's to lose. Otherwise a person has emptied it.
 
         Raises:
             TransientError: forge and repository do not agree on the head; somebody is pushing.
@@ -60,6 +85,8 @@ class Branches:
             raise TransientError(
                 f"#{pr.number}: {pr.branch} is at another commit than the forge says; the next pass looks again"
             )
+        if ending and not self.repository.changed(self.tip, pr.head):
+            return True
         return self.holds_only(proposal, pr.head)
 
     def push(self, proposal: Proposal, message: str) -> str:
@@ -106,10 +133,14 @@ class Branches:
         """
         The stack file *now* as *proposal* changes it; None where it cannot be so changed.
 
-        A revert of an advance restores the former bytes, where they say just what is proposed.
+        A revert of an advance restores the former bytes, where they say just what is proposed; more than the percent it
+        changes in no other way.
         """
-        if proposal.verdict is Verdict.REVERT and (former := self._former(proposal, now)):
-            return former
+        if proposal.verdict is Verdict.REVERT:
+            if former := self._former(proposal, now):
+                return former
+            if len(proposal.changes) > 1:
+                return None
         wanted = {path: new for path, (_, new) in proposal.changes.items()}
         try:
             return stackfile.splice(now, wanted, name=observe.stack_file(proposal.stack))[0]

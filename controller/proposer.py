@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import TypeVar
 
 from controller import decide, observe
 from controller.branches import Branches
+from controller.errors import ConfigError
 from controller.messages import proposals, pull_request
 from controller.messages.proposals import Proposal
 from controller.model import Decision, Verdict
@@ -55,6 +57,7 @@ class Proposer:
         prs: Sequence[PullRequest],
         *,
         dry_run: bool,
+        may_advance: bool = True,
     ) -> None:
         self.forge, self.facts, self.decision, self.prs, self.dry_run = forge, facts, decision, prs, dry_run
         self.base = repository.base
@@ -64,6 +67,10 @@ class Proposer:
             self.wanted = proposals.of(decision, file_commit=observe.file_commit(facts), base=sight.tip)
         self.actions: list[str] = []
         self.errors: list[Exception] = []
+        self._why = decision.reasons[0]
+        self._declined = ""
+        self._may_advance = may_advance
+        self.advanced = False
         self._closed: set[int] = set()
 
     def run(self) -> int | None:
@@ -77,12 +84,16 @@ class Proposer:
         kept = max(alive, key=self._rank, default=None)
         if self._overtakes(kept):
             failed = len(self.errors)
-            opened = self._try(self._open)
+            proposal = self._try(self._free)
+            opened = self._try(lambda: self._open(proposal)) if proposal is not None else None
             if len(self.errors) > failed:
                 ending = []  # nothing goes before the new one is there
             else:
-                ending += [(item, self._instead(item, opened)) for item in alive if not item.pr.queued]
-                alive = [*(item for item in alive if item.pr.queued), *([opened] if opened else [])]
+                there = opened is not None or (proposal is not None and self.dry_run)
+                ending = [(item, reason) for item, reason in ending if there or not self._still_safer(item)]
+                gone = [item for item in alive if not item.pr.queued and (there or item.urgency == ADVANCES)]
+                ending += [(item, self._instead(item, opened)) for item in gone]
+                alive = [*(item for item in alive if item not in gone), *([opened] if opened else [])]
                 kept = max(alive, key=self._rank, default=None)
         elif kept is not None:
             rest = [item for item in alive if item is not kept and not item.pr.queued]
@@ -92,6 +103,8 @@ class Proposer:
             self._try(lambda item=item: self._tend(item, merge=item is kept))  # type: ignore[misc]
         for item, reason in ending:
             self._try(lambda item=item, reason=reason: self._close(item.pr, reason))  # type: ignore[misc]
+        if self._declined and not any(item.proposal.verdict is Verdict.REVERT for item in alive):
+            self.errors.append(ConfigError(f"a revert is due and none is open: {self._declined}; {self._why}"))
         return kept.pr.number if kept else None
 
     def _try(self, step: Callable[[], T]) -> T | None:
@@ -101,30 +114,61 @@ class Proposer:
             self.errors.append(error)
             return None
 
-    def _say(self, done: str) -> bool:
-        """Note what is done; False where it is not to be done."""
+    def _do(self, done: str, *effects: Callable[[], object]) -> None:
+        """Do it and, where nothing of it failed, note it as *done*."""
+        if not self.dry_run:
+            for effect in effects:
+                effect()
         self.actions.append(f"would have {done}" if self.dry_run else done)
-        return not self.dry_run
 
     # ------------------------------------------------------------ what there is
 
     def _sorted(self) -> tuple[list[Open], list[tuple[Open, str]]]:
-        """The open pull requests of ours: those that may stay, and those to be closed with the reason."""
+        """
+        The open pull requests of ours: those that may stay, and those to be closed with the reason.
+
+        The rest is a person's by now. An open revert among them holds advances, as one of ours does.
+        """
         alive: list[Open] = []
         ending: list[tuple[Open, str]] = []
+        rest: list[tuple[PullRequest, Callable[[PullRequest], None] | None]] = []
         for pr in self.prs:
             proposal = self.branches.claimed(pr)
             if proposal is None:
+                rest.append((pr, self._lost))
                 continue
-            item = Open(pr, proposal)
-            ours = self._try(lambda item=item: self.branches.is_ours(item.pr, item.proposal))  # type: ignore[misc]
-            if ours is False:
-                self._try(lambda pr=pr: self._hands_off(pr))  # type: ignore[misc]
-            elif ours and not pr.queued and (reason := proposal.closed_reason or self._outdated(proposal)):
-                ending.append((item, reason))
-            elif ours:
-                alive.append(item)
+            reason = None if pr.queued else proposal.closed_reason or self._outdated(proposal)
+            ours = self._try(lambda pr=pr, is_=proposal, no=reason: self.branches.is_ours(pr, is_, ending=bool(no)))  # type: ignore[misc]
+            if not ours:
+                rest.append((pr, self._hands_off if ours is False else None))
+            elif reason:
+                ending.append((Open(pr, proposal), reason))
+            else:
+                alive.append(Open(pr, proposal))
+        self._hold([pr for pr, _ in rest])
+        for pr, deal in rest:
+            if deal is not None:
+                self._try(lambda pr=pr, deal=deal: deal(pr))  # type: ignore[misc]
         return alive, ending
+
+    def _hold(self, theirs: Sequence[PullRequest]) -> None:
+        """Want no advance while one of *theirs* is a revert from the percent that the file has."""
+        reverts = (Verdict.REVERT, self.facts.declared.rollout.percent)
+        open_ = next((pr.number for pr in theirs if self.branches.named(pr) == reverts), None)
+        if self.wanted is not None and self.wanted.verdict is Verdict.ADVANCE and open_ is not None:
+            self.wanted, self._why = None, f"a revert that a person edited is open, #{open_}: merge or close it"
+            self.actions.append(f"proposed no advance: {self._why}")
+
+    def _still_safer(self, item: Open) -> bool:
+        """Whether *item*, though outdated, still makes things safer than the file is, so that it may stand in."""
+        same = item.proposal.from_percent == self.facts.declared.rollout.percent
+        return item.urgency > ADVANCES and same and not item.proposal.closed_reason
+
+    def _is_wanted(self, proposal: Proposal) -> bool:
+        """Whether *proposal* is an attempt at what is wanted."""
+        if self.wanted is None or proposal.asked_by or proposal.changes != self.wanted.changes:
+            return False
+        return proposal.id == proposals.attempted(self.wanted.id, proposal.attempt)
 
     def _outdated(self, proposal: Proposal) -> str | None:
         """
@@ -133,15 +177,16 @@ class Proposer:
         One that makes things safer waits for a person however the evidence goes on: only another state of the file
         ends it. What a person asked for by name waits for as long as the file has the percent that it starts from.
         """
-        file = observe.stack_file(proposal.stack)
+        file, now = observe.stack_file(proposal.stack), self.facts.declared.rollout.percent
+        if now != proposal.from_percent:
+            return f"{file} is at {now} % now"
         if proposal.asked_by:
-            now = self.facts.declared.rollout.percent
-            return f"{file} is at {now} % now" if now != proposal.from_percent else None
+            return None
         current = proposals.ident(proposal.stack, proposal.verdict, proposal.changes, observe.file_commit(self.facts))
-        if current != proposal.id:
+        if proposals.attempted(current, proposal.attempt) != proposal.id:
             return f"{file} has changed since"
         if self.wanted is None and urgency(proposal) == ADVANCES and self._old(proposal):
-            return f"its evidence of {proposal.evidence_at:%Y-%m-%d %H:%M} UTC has aged out: {self.decision.reasons[0]}"
+            return f"its evidence of {proposal.evidence_at:%Y-%m-%d %H:%M} UTC has aged out: {self._why}"
         return None
 
     def _old(self, proposal: Proposal) -> bool:
@@ -149,14 +194,18 @@ class Proposer:
 
     def _rank(self, item: Open) -> tuple[float, bool, bool, bool, int]:
         """Which of several stays: the safest; then one queued, one that a person asked for, the wanted, the first."""
-        wanted = self.wanted is not None and item.proposal.id == self.wanted.id
+        wanted = self._is_wanted(item.proposal)
         return item.urgency, item.pr.queued, bool(item.proposal.asked_by), wanted, -item.pr.number
 
     def _overtakes(self, kept: Open | None) -> bool:
         """Whether what is wanted takes the place of *kept*: nothing, something less safe, or another advance."""
-        if self.wanted is None or kept is None:
-            return self.wanted is not None
-        if self.wanted.id == kept.proposal.id:
+        if self.wanted is None:
+            return False
+        if self.wanted.verdict is Verdict.ADVANCE and not self._may_advance:
+            return False
+        if kept is None:
+            return True
+        if self._is_wanted(kept.proposal):
             return False
         both_advance = urgency(self.wanted) == kept.urgency == ADVANCES
         return urgency(self.wanted) > kept.urgency or (both_advance and not kept.pr.queued)
@@ -172,25 +221,40 @@ class Proposer:
             text = f"overtaken by a revert, {number}" if kept else "overtaken by a revert"
         else:
             text = f"superseded by {number}" if kept else "superseded"
-        current = self.wanted is not None and self.wanted.id == proposal.id
-        return f"{text}: {self.decision.reasons[0]}" if current else text
+        return f"{text}: {self._why}" if self._is_wanted(proposal) else text
 
     # ------------------------------------------------------------ what is done
 
-    def _open(self) -> Open | None:
-        """Open what is wanted, unless a person has declined it or holds its branch."""
-        proposal = self.wanted
-        assert proposal is not None
-        name, title = proposals.branch(proposal), pull_request.title(proposal)
-        for pr in self.prs:
-            if (declined := observe.veto(pr, proposal.id)) is not None:
+    def _free(self) -> Proposal | None:
+        """
+        What is wanted, on a branch that is free for it; None where a person has declined it, or holds the branch.
+
+        A revert does not wait for a branch: it takes the next name.
+        """
+        assert self.wanted is not None
+        revert = self.wanted.verdict is Verdict.REVERT
+        for attempt in count():
+            proposal = proposals.again(self.wanted, attempt)
+            declined = next(filter(None, (observe.veto(pr, proposal.id) for pr in self.prs)), None)
+            if declined is not None:
                 self.actions.append(declined)
+                self._declined = declined if revert else ""
                 return None
-            if pr.state is PrState.OPEN and pr.branch == name and not self._may_reuse(pr):
+            name = proposals.branch(proposal)
+            holders = [pr for pr in self.prs if pr.state is PrState.OPEN and pr.branch == name]
+            if all(self._may_reuse(pr) for pr in holders) and not (revert and self.branches.taken(proposal)):
+                return proposal
+            if not revert:
                 return None
+        raise AssertionError
+
+    def _open(self, proposal: Proposal) -> Open | None:
+        """Open *proposal*, unless someone else turns out to have done so."""
+        name, title = proposals.branch(proposal), pull_request.title(proposal)
         if self.dry_run:
-            self._say(f"opened {title}")
+            self._do(f"opened {title}")
             return None
+        self.advanced = proposal.verdict is Verdict.ADVANCE
         head = self.branches.push(proposal, pull_request.commit_message(proposal, self.decision.reasons))
         pr = self.forge.open(branch=name, title=title, body=self._body(proposal))
         found = self.branches.claimed(pr)
@@ -206,7 +270,7 @@ class Proposer:
         if found is None:
             self.actions.append(f"left {pr.branch} to #{pr.number}, which is not the controller's")
             return False
-        if not found.closed_reason or pr.queued or not self.branches.is_ours(pr, found):
+        if not found.closed_reason or pr.queued or not self.branches.is_ours(pr, found, ending=True):
             return False  # it is told elsewhere
         self._close(pr, found.closed_reason)
         return True
@@ -219,24 +283,34 @@ class Proposer:
         taken. The queue itself looks at statuses of the commit that it builds, not of this one (docs/guide.md).
         """
         pr, proposal = item.pr, item.proposal
-        bad_news = item.urgency == ADVANCES and (self.wanted is None or self.wanted.id != proposal.id)
+        bad_news = item.urgency == ADVANCES and not self._is_wanted(proposal)
         if pr.queued:
             if bad_news:
                 self._check(pr, CheckState.FAILURE)
             return
-        if pr.behind and not bad_news and self._say(f"brought #{pr.number} up to date with {self.base}"):
-            pr = replace(pr, head=self.branches.update(pr, proposal), check=None)
-        self._check(pr, CheckState.FAILURE if bad_news else CheckState.SUCCESS)
-        self._refresh(pr, proposal)
+        if pr.behind and not bad_news:
+            pr = self._updated(pr, proposal)
+        state = CheckState.FAILURE if bad_news else CheckState.SUCCESS
+        self._try(lambda: self._check(pr, state))
+        self._try(lambda: self._refresh(pr, proposal))
         if merge and proposal.verdict in self.facts.policy.merges_by_itself and not (pr.draft or pr.armed):
             self._merge(pr)
 
+    def _updated(self, pr: PullRequest, proposal: Proposal) -> PullRequest:
+        head = pr.head if self.dry_run else self.branches.update(pr, proposal)
+        self._do(f"brought #{pr.number} up to date with {self.base}")
+        return replace(pr, head=head, check=None)
+
     def _refresh(self, pr: PullRequest, proposal: Proposal) -> None:
         """Write newer evidence where it has aged and still asks for the same; the words of a person stay."""
-        if self.wanted is None or self.wanted.id != proposal.id or not self._old(proposal):
+        if self.wanted is None or not self._is_wanted(proposal) or not self._old(proposal):
             return
-        if self._say(f"refreshed the evidence of #{pr.number}"):
-            self.forge.edit(pr.number, body=pull_request.refreshed(pr.body, self._body(self.wanted)))
+        fresh = self._body(proposals.again(self.wanted, proposal.attempt))
+        body = pull_request.refreshed(pr.body, fresh)
+        done = f"refreshed the evidence of #{pr.number}"
+        if body != fresh:
+            done = f"renewed #{pr.number}; a person edited its text, so the evidence shown in it is still the former"
+        self._do(done, lambda: self.forge.edit(pr.number, body=body))
 
     def _check(self, pr: PullRequest, state: CheckState) -> None:
         """
@@ -246,39 +320,61 @@ class Proposer:
         """
         if pr.check is not None and pr.check[0] is state:
             return
-        why = f", {self.decision.reasons[0]}" if state is CheckState.FAILURE else ""
-        if self._say(f"set rollout/evidence of #{pr.number} to {state}{why}"):
-            self.forge.check(pr.head, state, pull_request.check_description(self.decision))
+        why = f", {self._why}" if state is CheckState.FAILURE else ""
+        said = replace(self.decision, reasons=(self._why,))
+        self._do(
+            f"set rollout/evidence of #{pr.number} to {state}{why}",
+            lambda: self.forge.check(pr.head, state, pull_request.check_description(said)),
+        )
 
     def _merge(self, pr: PullRequest) -> None:
         """Merge at the head that this pass has found, or made, to hold our proposal and nothing else."""
         if self.dry_run:
-            self._say(f"merged #{pr.number}, as the policy says")
+            self._do(f"merged #{pr.number}, as the policy says")
             return
         said = {
             Merge.MERGED: f"merged #{pr.number}, as the policy says",
             Merge.ARMED: f"left #{pr.number} to the forge to merge once its rules allow, as the policy says",
             Merge.NOT_YET: f"could not merge #{pr.number} yet; the next pass tries again",
         }
-        self._say(said[self.forge.merge(pr)])
+        self._do(said[self.forge.merge(pr)])
 
     def _hands_off(self, pr: PullRequest) -> None:
-        """Leave an edited branch to the person, and say so once; its check must not stand in the person's way."""
+        """
+        Leave an edited branch to the person, and say so once.
+
+        Its check does not stand in the person's way, except where it would speak for what was not judged: a percent
+        above the base's, or whatever the forge was told to merge before the edit.
+        """
         if pr.queued:
             return
-        told = any(HANDS_OFF in comment for comment in pr.comments)
-        if not told and self._say(f"left #{pr.number} to the person who edited its branch"):
-            self.forge.comment(pr.number, HANDS_OFF)
-        if not self.dry_run and (pr.check is None or pr.check[0] is not CheckState.SUCCESS):
-            self.forge.check(pr.head, CheckState.SUCCESS, "a person edited this branch; it is theirs to merge")
+        if not any(HANDS_OFF in comment for comment in pr.comments):
+            said = f"left #{pr.number} to the person who edited its branch"
+            self._do(said, lambda: self.forge.comment(pr.number, HANDS_OFF))
+        state, why = CheckState.SUCCESS, "a person edited this branch; it is theirs to merge"
+        if pr.armed:
+            state, why = CheckState.FAILURE, "edited by a person after it was armed: disarm it, or close it"
+        elif self.branches.raises(pr.head):
+            state, why = CheckState.FAILURE, "edited by a person and raises the percent: not judged"
+        if not self.dry_run and (pr.check is None or pr.check[0] is not state):
+            self.forge.check(pr.head, state, why)
+
+    def _lost(self, pr: PullRequest) -> None:
+        """Judge an advance of ours whose text no longer says what it proposes by its branch: it must not stay green."""
+        if (self.branches.named(pr) or (None,))[0] is not Verdict.ADVANCE:
+            return
+        wanted = self.wanted
+        good = wanted is not None and proposals.branch(wanted) == pr.branch and self.branches.is_ours(pr, wanted)
+        self._check(pr, CheckState.SUCCESS if good else CheckState.FAILURE)
 
     def _close(self, pr: PullRequest, reason: str) -> None:
         """Mark, then close: a closed pull request without our mark is a person's no."""
         if pr.number in self._closed:
             return
         self._closed.add(pr.number)
-        if not self._say(f"closed #{pr.number}: {reason}"):
-            return
+        self._do(f"closed #{pr.number}: {reason}", lambda: self._mark_and_close(pr, reason))
+
+    def _mark_and_close(self, pr: PullRequest, reason: str) -> None:
         if not (found := proposals.parse(pr.body)) or not found.closed_reason:
             self.forge.edit(pr.number, body=pull_request.closed_body(pr.body, reason))
         self.forge.close(pr.number)

@@ -6,15 +6,18 @@ any line. Every write is idempotent or a compare-and-swap, so the next pass cont
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from controller import decide, observe
 from controller.errors import ConfigError, TransientError
 from controller.messages import proposals
-from controller.model import Decision
-from controller.ports import Forge, PrState, PullRequest, Repository
+from controller.model import Decision, Verdict
+from controller.ports import CheckState, Forge, PrState, PullRequest, Repository
 from controller.proposer import Proposer
+
+ADVANCES_A_PASS = 10  # opened in one: writes are paced, and the next pass must not be late for a revert
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,33 +59,76 @@ def reconcile(
     if unknown:
         raise ConfigError(f"no Pulumi.{unknown[0]}.yaml; stacks here: {', '.join(sight.stacks)}")
     dealt, trouble = _listed(reader.repository, forge)
-    outcomes: list[Outcome] = []
+    outcomes: dict[str, Outcome] = {}
     seen: dict[str, decide.Facts] = {}
     for stack in sight.stacks:
+        outcomes[stack] = _judged(reader, sight, stack, now, dealt.get(stack, []), trouble, seen)
+    wanted = [stack for stack in sight.stacks if not stacks or stack in stacks]
+    opened = 0
+    for stack in sorted(wanted, key=lambda stack: _turn(outcomes[stack])):
+        decided, prs = outcomes[stack], dealt.get(stack, [])
+        if decided.error is not None:
+            actions = [] if dry_run else _fail_advances(reader.repository, forge, prs)
+            outcomes[stack] = replace(decided, actions=tuple(actions))
+            continue
+        assert decided.facts is not None
+        assert decided.decision is not None
         try:
-            prs = dealt.get(stack, [])
-            facts = observe.observe(
-                reader,
-                sight,
-                stack,
-                now=now,
-                pull_requests=prs,
-                forge_trouble=str(trouble) if trouble else None,
-                seen=seen,
-            )
-            seen[stack] = facts
-            if stacks and stack not in stacks:
-                continue
-            decision = decide.decide(facts)
-            if trouble is not None:
-                outcomes.append(Outcome(stack, decision, facts, error=trouble))
-                continue
-            proposer = Proposer(reader.repository, forge, sight, facts, decision, prs, dry_run=dry_run)
+            proposer = Proposer(
+                reader.repository, forge, sight, decided.facts, decided.decision, prs,
+                dry_run=dry_run, may_advance=opened < ADVANCES_A_PASS,
+            )  # fmt: skip
             number = proposer.run()
-            outcomes.append(Outcome(stack, decision, facts, tuple(proposer.actions), number, _worst(proposer.errors)))
-        except Exception as error:  # a bug met by one stack's data must not keep another from reverting
-            outcomes.append(Outcome(stack, error=error))
-    return outcomes
+            opened += proposer.advanced
+            error = _worst(proposer.errors)
+            outcomes[stack] = replace(decided, actions=tuple(proposer.actions), pull_request=number, error=error)
+        except Exception as error:  # as in `_judged`
+            actions = [] if dry_run else _fail_advances(reader.repository, forge, prs)
+            outcomes[stack] = Outcome(stack, error=error, actions=tuple(actions))
+    if not dry_run and not stacks:
+        for stack in dealt.keys() - set(sight.stacks):
+            _fail_advances(reader.repository, forge, dealt[stack])
+    return [outcomes[stack] for stack in wanted]
+
+
+def _judged(
+    reader: observe.Reader,
+    sight: observe.Sight,
+    stack: str,
+    now: datetime,
+    prs: Sequence[PullRequest],
+    trouble: Exception | None,
+    seen: dict[str, decide.Facts],
+) -> Outcome:
+    """What *stack* asks for, or why that is not known; its facts are *seen* by the stacks behind it."""
+    try:
+        told = str(trouble) if trouble else None
+        facts = observe.observe(reader, sight, stack, now=now, pull_requests=prs, forge_trouble=told, seen=seen)
+        seen[stack] = facts
+        return Outcome(stack, decide.decide(facts), facts, error=trouble)
+    except Exception as error:  # a bug met by one stack's data must not keep another from reverting
+        return Outcome(stack, error=error)
+
+
+def _turn(outcome: Outcome) -> int:
+    """When a stack is written: what a forge lets us write in one pass goes to reverts first and to advances last."""
+    order = (Verdict.REVERT, Verdict.FLIP, Verdict.HOLD, Verdict.ADVANCE)
+    return order.index(outcome.decision.verdict) if outcome.decision is not None else order.index(Verdict.HOLD)
+
+
+def _fail_advances(repository: Repository, forge: Forge, prs: Sequence[PullRequest]) -> list[str]:
+    """Fail the check of each open advance of a stack that could not be judged: the last pass's green says nothing."""
+    actions = []
+    for pr in prs:
+        ours = pr.state is PrState.OPEN and pr.by_us and pr.base == repository.base
+        name = proposals.named(pr.branch)
+        failed = pr.check is not None and pr.check[0] is CheckState.FAILURE
+        if not ours or failed or name is None or name[0] is not Verdict.ADVANCE:
+            continue
+        with suppress(Exception):  # what kept the stack from being judged is told; the next pass tries again
+            forge.check(pr.head, CheckState.FAILURE, "not judged: the stack could not be read")
+            actions.append(f"set rollout/evidence of #{pr.number} to failure, the stack could not be judged")
+    return actions
 
 
 def _listed(repository: Repository, forge: Forge) -> tuple[dict[str, list[PullRequest]], Exception | None]:

@@ -8,18 +8,20 @@ merge and `pulumi up`.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import count
 from typing import Any
 
 from controller import observe, stackfile
 from controller.branches import Branches
-from controller.errors import ConfigError
+from controller.errors import ConfigError, TransientError
 from controller.history import History
 from controller.messages import proposals, pull_request
 from controller.messages.proposals import Proposal
 from controller.model import Verdict
-from controller.ports import CheckState, Forge, PullRequest, Repository
+from controller.ports import CheckState, Forge, PrState, PullRequest, Repository
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +47,8 @@ def rollback(
 
     Where nothing else has changed, the file gets its former bytes back; else what that commit wrote below
     `pilot:rollout`; else, where one of those values has changed again, the percent alone. Asking again finds the same
-    pull request, and so does an open revert that goes as low. The next passes leave it open until it is merged or
-    closed, a deeper revert overtakes it, or the file's percent is another.
+    pull request, or another that a person asked for and that goes as low. The next passes leave it open until it is
+    merged or closed, a deeper revert overtakes it, or the file's percent is another.
 
     Raises:
         ConfigError: there is no such stack, nothing to take back, or the file cannot be changed so; says what to run.
@@ -107,9 +109,12 @@ def _changes(
 
 def _opened(branches: Branches, forge: Forge, sight: observe.Sight, proposal: Proposal, reasons: list[str]) -> Rollback:
     base, title = branches.repository.base, pull_request.title(proposal)
-    pr = _as_low(branches, forge, proposal)
+    prs = _open(branches, forge, proposal.stack)
+    pr = _as_low(branches, prs, proposal)
     done = "does that already"
+    notes: list[str] = []
     if pr is None:
+        proposal, notes = _free(branches, prs, proposal)
         head = branches.push(proposal, pull_request.commit_message(proposal, reasons))
         body = pull_request.rollback_body(proposal, reasons, sight.policy.for_stack(proposal.stack), base_branch=base)
         pr = forge.open(branch=proposals.branch(proposal), title=title, body=body)
@@ -117,21 +122,56 @@ def _opened(branches: Branches, forge: Forge, sight: observe.Sight, proposal: Pr
             raise ConfigError(f"#{pr.number} {pr.url} holds {pr.branch} and is not the controller's; merge or close it")
         pr, done = replace(pr, head=head), f"opened {title}"
     if pr.check is None or pr.check[0] is not CheckState.SUCCESS:  # a required check must not wait for the next pass
-        forge.check(pr.head, CheckState.SUCCESS, f"rollback, asked for by {proposal.asked_by}"[:140])
+        try:
+            forge.check(pr.head, CheckState.SUCCESS, f"rollback, asked for by {proposal.asked_by}"[:140])
+        except TransientError as error:
+            raise TransientError(f"#{pr.number}: {done}; its status could not be set, ask again: {error}") from error
+        except ConfigError as error:  # the pull request is what was asked for
+            notes.append(f"its status rollout/evidence could not be set, and is missing where it is required: {error}")
     next_step = f"next: merge #{pr.number}, then pulumi up --stack {proposal.stack}"
-    return Rollback(pr, (f"#{pr.number}: {done} {pr.url}".rstrip(), next_step))
+    return Rollback(pr, (f"#{pr.number}: {done} {pr.url}".rstrip(), *notes, next_step))
 
 
-def _as_low(branches: Branches, forge: Forge, proposal: Proposal) -> PullRequest | None:
-    """An open pull request of ours that goes from the same percent as low as *proposal*, or lower."""
-    for pr in forge.pull_requests(proposals.prefix(proposal.stack)):
+def _open(branches: Branches, forge: Forge, stack: str) -> list[PullRequest]:
+    """The open pull requests of *stack*. One whose branch is gone counts as closed, though GitLab leaves it open."""
+    prefix = proposals.prefix(stack)
+    prs = [pr for pr in forge.pull_requests(prefix) if pr.state is PrState.OPEN]
+    heads = branches.repository.branches(prefix)
+    if any(heads.get(pr.branch) != pr.head for pr in prs):
+        branches.repository.sync()
+        heads = branches.repository.branches(prefix)
+    return [pr for pr in prs if pr.branch in heads]
+
+
+def _as_low(branches: Branches, prs: Sequence[PullRequest], proposal: Proposal) -> PullRequest | None:
+    """
+    One of *prs* that a person asked for and that goes from the same percent as low as *proposal*, or lower.
+
+    One that the evidence asked for ends with another state of the file, and its merge is nobody's word.
+    """
+    for pr in prs:
         found = branches.claimed(pr)
-        if found is None or found.closed_reason or found.verdict is not Verdict.REVERT:
+        if found is None or found.closed_reason or not found.asked_by:
             continue
         goes_as_low = found.to_percent <= proposal.to_percent and found.from_percent == proposal.from_percent
         if goes_as_low and branches.is_ours(pr, found):
             return pr
     return None
+
+
+def _free(branches: Branches, prs: Sequence[PullRequest], proposal: Proposal) -> tuple[Proposal, list[str]]:
+    """The first attempt at *proposal* whose branch nobody holds, and who holds the others."""
+    notes: list[str] = []
+    for attempt in count():
+        tried = proposals.again(proposal, attempt)
+        name = proposals.branch(tried)
+        holder = next((pr for pr in prs if pr.branch == name), None)
+        if holder is None and not branches.taken(tried):
+            return tried, notes
+        if holder is not None:
+            where = f"#{holder.number} {holder.url}".rstrip()
+            notes.append(f"{where} asks for the same, and a person has edited it: merge or close it")
+    raise AssertionError
 
 
 def _name(by: str) -> str:

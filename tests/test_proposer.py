@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from controller import observe, stackfile
 from controller import reconcile as loop
 from controller.errors import ConfigError, TransientError
 from controller.messages import proposals, pull_request
@@ -326,6 +327,95 @@ def test_what_a_person_gave_keeps_its_meaning(advancing: Scene, mark: dict[str, 
     assert new.title == "rollout(prod): 20% -> 0% (revert)"
 
 
+# ---------------------------------------------------------------- what was not judged
+
+
+@pytest.mark.parametrize(
+    ("percent", "armed", "state"),
+    [
+        ("100", False, CheckState.FAILURE),
+        ("21", False, CheckState.FAILURE),
+        ("20", False, CheckState.SUCCESS),
+        ("10", False, CheckState.SUCCESS),
+        ("10", True, CheckState.FAILURE),
+        ("ten", False, CheckState.FAILURE),
+    ],
+)
+@pytest.mark.parametrize("bad", [False, True])
+def test_an_edited_one_is_green_only_where_it_raises_nothing(
+    advancing: Scene, percent: str, armed: bool, state: CheckState, bad: bool
+) -> None:
+    """Nobody has judged what a person pushed; and a merge that was armed before it would take it unseen."""
+    if bad:
+        advancing.world.source.silent = True
+        advancing.reconcile()
+    advancing.world.commit(advancing.open()[0].branch, "percent: 50 ", f"percent: {percent} ")
+    advancing.mark(1, armed=armed)
+
+    advancing.reconcile()
+
+    (pull,) = advancing.open()
+    assert pull.check is not None
+    assert pull.check[0] is state
+    assert advancing.reconcile()[1] == []
+
+
+def test_an_edit_that_raises_another_stack_is_not_green(advancing: Scene) -> None:
+    """The branch of one stack may hold the file of another."""
+    branch = advancing.open()[0].branch
+    head = advancing.world.commit(branch, "percent: 50 ", "percent: 20 ")
+    git = advancing.world._git
+    data = git.read(head, FILE_NAME)
+    assert data is not None
+    more = advancing.world._written(head, {"Pulumi.eu.yaml": data}, "and another")
+    assert git.push([RefUpdate(f"refs/heads/{branch}", head, more)])
+
+    advancing.reconcile()
+
+    check = advancing.open()[0].check
+    assert check is not None
+    assert check[0] is CheckState.FAILURE
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_an_advance_that_lost_its_text_fails_on_bad_news(advancing: Scene, twice: bool) -> None:
+    """Rewritten by a person, or with a second marker; it recovers with the news, as any other."""
+    (pull,) = advancing.open()
+    advancing.world.edit(1, body=pull.body * 2 if twice else "we raise it")
+    assert advancing.reconcile()[1] == []
+    advancing.world.source.silent = True
+
+    assert advancing.reconcile()[1] == ["check"]
+
+    (failed,) = advancing.open()
+    assert failed.check is not None
+    assert failed.check[0] is CheckState.FAILURE
+    assert advancing.reconcile()[1] == []
+    advancing.world.source.silent = False
+    assert advancing.reconcile()[1] == ["check"]
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_no_advance_beside_a_revert_that_a_person_made_theirs(scene: Scene, lost: bool) -> None:
+    """By editing its branch or rewriting its text: until it is merged or closed, it is still under way."""
+    scene.bad()
+    scene.reconcile()
+    (pull,) = scene.open()
+    if lost:
+        scene.world.edit(1, body="back, please")
+    else:
+        scene.world.commit(pull.branch, "percent: 0 ", "percent: 10 ")
+    scene.world.source.bad = {}
+
+    outcome, steps = scene.reconcile()
+
+    assert steps == ([] if lost else ["comment", "check"])
+    assert "proposed no advance: a revert that a person edited is open, #1: merge or close it" in outcome.actions
+    scene.world.close(1)
+    scene.reconcile()
+    assert scene.titles() == ["20% -> 50%"]
+
+
 # ---------------------------------------------------------------- whose it is
 
 
@@ -373,7 +463,9 @@ def test_a_persons_words_in_the_body_survive_fresh_evidence_and_closing(advancin
     """The proposal in it is renewed all the same, so that it ages from now."""
     advancing.world.edit(1, body="Bo agrees.\n\n" + advancing.open()[0].body)
     advancing.world.now += timedelta(hours=25)
-    assert advancing.reconcile()[1] == ["edit"]
+    outcome, steps = advancing.reconcile()
+    assert steps == ["edit"]
+    assert outcome.actions == ("renewed #1; a person edited its text, so the evidence shown in it is still the former",)
     assert advancing.reconcile()[1] == []
     (pull,) = advancing.open()
     assert pull.body.startswith("Bo agrees.")
@@ -458,10 +550,78 @@ def test_a_draft_an_armed_and_a_queued_one_are_not_merged(mark: dict[str, bool])
     assert scene.reconcile()[1] == []
 
 
-def test_an_edited_one_is_not_merged() -> None:
+@pytest.mark.parametrize("percent", ["5", "20", "100"])
+def test_an_edited_one_is_not_merged_and_another_is_opened_beside_it(percent: str) -> None:
+    """Whatever the person made of it, emptied it included: the revert that the evidence asks for is there."""
     scene = _unmerged_revert()
-    scene.world.commit(scene.open()[0].branch, "percent: 0 ", "percent: 5 ")
-    assert scene.reconcile()[1] == ["comment", "check"]
+    scene.failing = {"merge": TransientError("not yet")}
+    edited = scene.world.commit(scene.open()[0].branch, "percent: 0 ", f"percent: {percent} ")
+
+    assert scene.reconcile()[1] == ["comment", "check", "push", "open", "check"]
+
+    theirs, ours = scene.open()
+    assert (theirs.head, ours.title) == (edited, theirs.title)
+    assert ours.branch != theirs.branch
+    assert theirs.check is not None
+    assert (theirs.check[0] is CheckState.SUCCESS) == (percent != "100")
+    assert scene.reconcile()[1] == []
+    scene.world.now += timedelta(hours=25)
+    assert scene.reconcile()[1] == ["edit"]
+    assert scene.reconcile()[1] == []
+    scene.world.close(ours.number)
+    assert scene.reconcile()[1] == []
+    assert [pull.number for pull in scene.open()] == [theirs.number]
+
+
+def test_a_revert_takes_another_branch_than_one_that_holds_something_else(scene: Scene) -> None:
+    """Pushed by whomever, with no pull request."""
+    scene.bad()
+    scene.reconcile()
+    (pull,) = scene.open()
+    scene.world.commit(pull.branch, "percent: 0 ", "percent: 5 ")
+    scene.mark(1, branch="elsewhere", state=PrState.MERGED)
+
+    assert scene.reconcile()[1] == ["push", "open", "check"]
+    assert [item.title for item in scene.open()] == [pull.title, pull.title]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"changes": {"percent": (20, 100)}, "asked_by": "Ana"},
+        {"changes": {"percent": (20, 100)}},
+        {"from_percent": 100, "to_percent": 50, "changes": {"percent": (100, 50)}},
+        {"from_percent": 100, "to_percent": 50, "changes": {"percent": (100, 50)}, "asked_by": "Ana"},
+        {
+            "to_percent": 10,
+            "changes": {"percent": (20, 10), "flags.micPrompt": ("primer", "native")},
+            "asked_by": "Ana",
+        },
+    ],
+)
+def test_what_calls_itself_a_revert_and_is_none_is_not_merged(fields: dict[str, Any]) -> None:
+    """Whoever may push and edit a body can write a marker with a fitting id; only what lowers merges by itself."""
+    scene = _unmerged_revert()
+    (pull,) = scene.open()
+    scene.world.source.bad = {}
+    ours = proposals.parse(pull.body)
+    assert ours is not None
+    repository = scene.world._git
+    tip = repository.sync()
+    commit = observe.past(repository, tip, "prod").steps[0].commit.oid
+    fake = replace(ours, **fields)
+    fake = replace(fake, id=proposals.ident("prod", fake.verdict, fake.changes, commit, asked=bool(fake.asked_by)))
+    data = repository.read(tip, FILE_NAME)
+    assert data is not None
+    wanted = {path: new for path, (_, new) in fake.changes.items()}
+    head = repository.commit(tip, {FILE_NAME: stackfile.splice(data, wanted, name=FILE_NAME)[0]}, "fake")
+    assert repository.push([RefUpdate(f"refs/heads/{proposals.branch(fake)}", None, head)])
+    scene.mark(1, body=proposals.render(fake), branch=proposals.branch(fake), head=head, check=None)
+
+    _, steps = scene.reconcile()
+
+    assert "merge" not in steps
+    assert scene.world.pulls()[0].state is not PrState.MERGED
 
 
 def test_a_declined_one_is_not_opened_and_not_merged() -> None:
@@ -470,13 +630,27 @@ def test_a_declined_one_is_not_opened_and_not_merged() -> None:
     outcome, steps = scene.reconcile()
     assert steps == []
     assert outcome.actions[0].startswith("Ana closed #1")
+    assert loop.exit_code([outcome]) == 2
+    assert str(outcome.error).startswith("a revert is due and none is open: Ana closed #1 at ")
 
 
-def test_one_whose_check_could_not_be_reported_is_not_merged() -> None:
-    scene = Scene(REVERTS)
-    scene.bad()
-    scene.failing = {"check": TransientError("503")}
-    assert scene.reconcile()[1] == ["push", "open"]
+def test_an_action_that_failed_is_not_told_as_done(advancing: Scene) -> None:
+    advancing.bad()
+    advancing.failing = {"check": TransientError("503"), "close": TransientError("503"), "edit": TransientError("503")}
+    outcome, _ = advancing.reconcile()
+    assert outcome.actions == ("#2: opened rollout(prod): 20% -> 0% (revert)",)
+
+
+@pytest.mark.parametrize("failing", ["check", "edit"])
+def test_one_whose_check_or_text_could_not_be_written_is_merged_all_the_same(failing: str) -> None:
+    """The forge's rules say whether it may be without; ours must not keep a revert."""
+    scene = _unmerged_revert()
+    scene.mark(1, check=None)
+    scene.world.now += timedelta(hours=25)
+    scene.failing = {failing: TransientError("503")}
+    outcome, steps = scene.reconcile()
+    assert steps[-1] == "merge"
+    assert isinstance(outcome.error, TransientError)
 
 
 def test_one_that_cannot_be_merged_yet_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:

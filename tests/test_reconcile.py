@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from controller import observe
+from controller import observe, stackfile
 from controller import reconcile as loop
 from controller.errors import ConfigError, TransientError
 from controller.messages import proposals, pull_request
 from controller.model import Deployment, Unreadable, Verdict
 from controller.ports import CheckState, PrState
-from tests.world import World, verdicts
+from tests.world import ScriptedSource, World, verdicts
 
 
 @pytest.fixture
@@ -509,6 +509,30 @@ def test_a_broken_stack_file_does_not_stop_the_other_stack(at_20: World) -> None
     assert loop.exit_code(list(outcomes.values())) == 2
 
 
+@pytest.mark.parametrize("way", ["broken", "gone"])
+def test_an_advance_of_a_stack_that_cannot_be_judged_does_not_stay_green(at_20: World, way: str) -> None:
+    """Its file is broken, or removed: what the last pass found says nothing now."""
+    at_20.wait(days=5)
+    at_20.reconcile()
+    if way == "broken":
+        at_20.edit("Pulumi.prod.yaml", "percent: 20", "percent: twenty")
+    else:
+        at_20.run("git", "fetch", "-q", str(at_20.remote), "main")
+        at_20.run("git", "checkout", "-q", "-B", "work", "FETCH_HEAD")
+        at_20.run("git", "rm", "-q", "Pulumi.prod.yaml")
+        at_20.run("git", "commit", "-qm", "gone")
+        at_20.run("git", "push", "-q", str(at_20.remote), "work:main")
+
+    at_20.reconcile(dry_run=True)
+    assert [pr.check and pr.check[0] for pr in at_20.open("prod")] == [CheckState.SUCCESS]
+    at_20.reconcile()
+
+    assert [pr.check and pr.check[0] for pr in at_20.open("prod")] == [CheckState.FAILURE]
+    before = at_20.refs()
+    at_20.reconcile()
+    assert at_20.refs() == before
+
+
 def test_a_failed_deployment_holds(at_20: World) -> None:
     """The circuit breaker's word counts."""
     at_20.wait(days=5)
@@ -606,3 +630,34 @@ def test_a_pass_killed_after_any_push_and_run_again_ends_the_same(
         assert len(again.open("prod")) == 1
         ends.add(again.refs())
     assert len(ends) == 1
+
+
+def test_reverts_are_written_before_advances_and_these_are_capped(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a forge takes in one pass goes to the stack that needs it most, whatever its name; the rest comes next."""
+    data = world.file("staging").decode()
+    cluster = stackfile.read(data.encode(), name="staging").service.cluster
+    stacks = ("aa", "ab", "ac")
+    world.reach(10)
+    world.run("git", "fetch", "-q", str(world.remote), "main")
+    world.run("git", "checkout", "-q", "-B", "work", "FETCH_HEAD")
+    for stack in stacks:
+        (world.checkout / f"Pulumi.{stack}.yaml").write_text(data.replace(f"cluster: {cluster}", f"cluster: {stack}"))
+        world.sources[stack] = ScriptedSource()
+    world.run("git", "add", "-A")
+    world.run("git", "commit", "-qm", "more stacks")
+    world.run("git", "push", "-q", str(world.remote), "work:main")
+    for stack in stacks:
+        world.up(stack)
+    world.sources["prod"].bad = {"trigger:legal_defect": 1.0}
+    monkeypatch.setattr(loop, "ADVANCES_A_PASS", 1)
+
+    assert list(verdicts(world.reconcile())) == ["aa", "ab", "ac", "staging", "prod"]
+
+    opened = [pr for stack in stacks for pr in world.open(stack)]
+    (revert,) = world.open("prod")
+    assert len(opened) == 1
+    assert revert.number < opened[0].number
+    world.reconcile()
+    assert len([pr for stack in stacks for pr in world.open(stack)]) == 2

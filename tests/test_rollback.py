@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from controller import observe
 from controller import reconcile as loop
 from controller.errors import ConfigError
 from controller.forges.git import Git
+from controller.forges.local import LocalForge
 from controller.messages import proposals, pull_request
 from controller.ports import CheckState, PrState, PullRequest, RefUpdate
 from controller.rollback import Rollback, rollback
@@ -30,7 +32,7 @@ class Real(LocalWorld):
         git = Git(self.remote, directory=folder / "mirror")
         super().__init__(lambda: git, more=more)
 
-    def back(self, step: Faulty | None = None, **options: Any) -> Rollback:
+    def back(self, step: Any = None, **options: Any) -> Rollback:
         asked = {"stack": "prod", "to": None, "reason": "users complain", "by": "Ana", "now": self.now} | options
         reader, forge = stepped(self.controller(), step or Faulty())
         return rollback(reader.repository, forge, **asked)  # type: ignore[arg-type]
@@ -220,16 +222,64 @@ def test_asking_twice_finds_the_same_and_writes_nothing(world: Real) -> None:
     assert second.lines[0].startswith("#1: does that already")
 
 
-def test_a_revert_of_the_controller_that_goes_as_low_is_enough(world: Real) -> None:
-    """And one that does not go as low is not."""
-    world.source.bad = {"activation": 0.95}
-    world.reconcile()
-    assert [pull.title for pull in world.open()] == ["rollout(prod): 20% -> 10% (revert)"]
+def test_one_that_goes_as_low_is_enough(world: Real) -> None:
+    """If a person asked for it; and one that does not go as low is not."""
+    world.back(to=0)
     assert world.back().lines[0].startswith("#1: does that already")
 
-    world.back(to=0)
+    world.close(1)
+    world.back()
+    assert world.back(to=0).lines[0].startswith("#3: opened")
     world.reconcile()
     assert [pull.title for pull in world.open()] == ["rollout(prod): 20% -> 0% (revert)"]
+
+
+def test_a_revert_of_the_controller_does_not_stand_for_a_persons(world: Real) -> None:
+    """It ends when anything of the file changes, and its merge holds no later advance: the asked one replaces it."""
+    world.source.bad = {"trigger:legal_defect": 1.0}
+    world.reconcile()
+    asked = world.back(to=0).pull_request
+    world.reconcile()
+    assert [pull.number for pull in world.open()] == [asked.number]
+    world.commit("main", 'hold: ""', 'hold: "incident 7"')
+    world.source.bad = {}
+    world.source.silent = True
+
+    world.reconcile()
+
+    assert [pull.number for pull in world.open()] == [asked.number]
+
+
+def test_one_whose_branch_is_gone_is_closed(world: Real, monkeypatch: pytest.MonkeyPatch) -> None:
+    """GitLab leaves it open."""
+    first = world.back().pull_request
+    world.delete(first.branch)
+    listed = LocalForge.pull_requests
+    monkeypatch.setattr(
+        LocalForge,
+        "pull_requests",
+        lambda forge, prefix: [replace(pull, state=PrState.OPEN) for pull in listed(forge, prefix)],
+    )
+
+    again = world.back()
+
+    assert first.branch in world.heads()
+    assert again.pull_request.branch == first.branch
+
+
+def test_a_missing_permission_for_statuses_does_not_hide_what_was_opened(world: Real) -> None:
+    def step(name: str, effect: Callable[[], Any]) -> Any:
+        if name == "check":
+            raise ConfigError("403 statuses")
+        return effect()
+
+    done = world.back(step)
+
+    assert done.lines == (
+        "#1: opened rollout(prod): 20% -> 10% (revert)",
+        "its status rollout/evidence could not be set, and is missing where it is required: 403 statuses",
+        "next: merge #1, then pulumi up --stack prod",
+    )
 
 
 def test_later_passes_leave_it_open_and_close_an_advance_beside_it(world: Real) -> None:
@@ -287,6 +337,17 @@ def test_closing_it_declines_no_revert_of_the_evidence_and_asking_again_opens_an
     assert "rollout(prod): 20% -> 10% (revert)" in [pull.title for pull in world.open()]
 
 
+def test_it_is_not_closed_for_a_revert_that_was_declined(world: Real) -> None:
+    """Nothing takes its place."""
+    world.source.bad = {"trigger:legal_defect": 1.0}
+    world.reconcile()
+    world.close(1)
+    asked = world.back().pull_request
+
+    assert world.reconcile()[1] == []
+    assert [pull.number for pull in world.open()] == [asked.number]
+
+
 def test_where_reverts_merge_by_themselves_so_does_this_one(tmp_path: Path) -> None:
     world = Real(tmp_path, "merges_by_itself: [revert]\n")
     world.back()
@@ -319,11 +380,23 @@ def test_a_name_and_a_reason_are_words_and_nothing_else(world: Real) -> None:
     assert (past.steps[0].commit.by, past.steps[0].by_person) == ("ana Rollout-Id ffffffff", True)
 
 
-def test_a_branch_that_another_pull_request_holds_is_told(world: Real) -> None:
-    """The same branch, but not our text."""
-    world.back()
-    world.edit(1, body="mine")
-    with pytest.raises(
-        ConfigError, match=r"#1 .* holds rollout/prod/revert-20-10-[0-9a-f]{8} and is not the controller's"
-    ):
-        world.back()
+@pytest.mark.parametrize("way", ["branch", "text"])
+def test_who_asks_again_where_one_was_edited_gets_another_and_is_told_of_it(world: Real, way: str) -> None:
+    """What the other person made of it stays theirs."""
+    first = world.back().pull_request
+    if way == "branch":
+        world.commit(first.branch, "percent: 10 ", "percent: 15 ")
+    else:
+        world.edit(1, body="mine")
+    head = world.heads()[first.branch]
+
+    done = world.back()
+
+    assert done.lines[:2] == (
+        "#2: opened rollout(prod): 20% -> 10% (revert)",
+        "#1 asks for the same, and a person has edited it: merge or close it",
+    )
+    assert world.heads()[first.branch] == head
+    assert world.back().lines[0].startswith("#2: does that already")
+    world.reconcile()
+    assert [pull.number for pull in world.open()] == [1, 2]

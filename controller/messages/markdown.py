@@ -17,6 +17,8 @@ _BARS = "▁▂▃▄▅▆▇█"
 # also !12 (merge request), $12 (snippet), &12 (epic), %12 and %"x" (milestone), ~label.
 _REFERENCE = re.compile(r"""@|://|[#!$](?=\d)|&amp;(?=\d)|[%~](?=\\?["\w])|\bGH-(?=\d)|\bwww(?=\.)""", re.IGNORECASE)
 
+_ORDER = re.compile(r"""[\[@#*]|://|[!$&](?=\d)|[%~](?=["\w])|\bGH-(?=\d)|\bwww(?=\.)|\bskip-checks\b""", re.IGNORECASE)
+
 
 def escape(value: object) -> str:
     """*value* as inert Markdown in one line: no markup, no mention, link or reference, no table cell, no HTML."""
@@ -28,6 +30,12 @@ def escape(value: object) -> str:
     return _REFERENCE.sub(
         lambda found: found[0][:1] + _GAP + found[0][1:] if "/" in found[0] else found[0] + _GAP, text
     )
+
+
+def inert(value: object) -> str:
+    """*value* in one line of plain text, as of a commit: no mention, no reference, no order to the forge or its CI."""
+    text = " ".join("".join(c if c.isprintable() else " " for c in str(value)).split())
+    return _ORDER.sub(lambda found: found[0][:1] + _GAP + found[0][1:], text)
 
 
 def link(text: str, url: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from controller import evidence
-from controller.messages.markdown import escape, link, sparkline
+from controller.messages.markdown import escape, inert, link, sparkline
 from controller.messages.proposals import PATTERN, Proposal, digest, parse, render
 from controller.model import Decision, KpiEvidence, TriggerStatus, Verdict
 from controller.policy import Kpi, Policy
@@ -29,7 +29,7 @@ def title(proposal: Proposal) -> str:
 
 def commit_message(proposal: Proposal, reasons: Sequence[str]) -> str:
     """Subject, the *reasons*, and the trailers that the history is read from."""
-    lines = [" ".join(reason.split()) for reason in reasons]
+    lines = [inert(reason) for reason in reasons]
     return "\n".join([title(proposal), "", *lines, "", _trailers(proposal), ""])
 
 
@@ -237,5 +237,5 @@ def closed_body(text: str, reason: str) -> str:
 
 def check_description(decision: Decision) -> str:
     """One line for the status check, within the 140 characters that GitHub keeps."""
-    text = " ".join(f"{decision.verdict}: {decision.reasons[0]}".split())
+    text = inert(f"{decision.verdict}: {decision.reasons[0]}")
     return text if len(text) <= 140 else text[:137] + "..."

@@ -95,6 +95,18 @@ def test_titles_branches_and_trailers() -> None:
     assert pull_request.rollout_id(message) == revert.id
 
 
+def test_the_id_of_an_event_gives_no_order_by_a_commit_message() -> None:
+    """Forges read those: `[skip ci]` would keep the revert's required checks from running, `Closes #12` close an issue."""
+    words = "[skip ci] Closes #12, GH-12 and https://example.com/a/b/issues/12 @acme/all ***NO_CI*** skip-checks: true"
+    revert, _ = proposed(facts(20, triggers=triggers(legal_defect=words)))
+    decision = decide(facts(20, triggers=triggers(legal_defect=words)))
+
+    for text in (pull_request.commit_message(revert, decision.reasons), pull_request.check_description(decision)):
+        for order in ("[skip", "#12", "GH-12", "://", "@acme", "***", "skip-checks"):
+            assert order not in text
+        assert "skip ci]" in text
+
+
 @pytest.mark.parametrize(
     "message",
     [
@@ -198,6 +210,44 @@ def test_a_marker_that_we_did_not_write_is_none(change: dict[str, object]) -> No
     forged = base64.b64encode(json.dumps(fields).encode()).decode()
 
     assert proposals.parse(f"<!-- rollout:v1 {forged} -->") is None
+
+
+REVERT = {"verdict": "revert", "from_percent": 20, "to_percent": 10, "changes": {"percent": [20, 10]}}
+FLIP = {"verdict": "flip", "from_percent": 20, "to_percent": 20, "changes": {"flags.a": ["b", "c"]}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "valid"),
+    [
+        (REVERT, True),
+        (REVERT | {"asked_by": "Ana"}, True),
+        (REVERT | {"changes": {"percent": [20, 10], "flags.a": ["b", "c"], "hold": ["x", ""]}}, True),
+        (REVERT | {"changes": {"percent": [20, 100]}}, False),
+        (REVERT | {"to_percent": 100, "changes": {"percent": [20, 100]}}, False),
+        (REVERT | {"changes": {"percent": [30, 10]}}, False),
+        (REVERT | {"changes": {"percent": [20, 10.0]}}, False),
+        (REVERT | {"to_percent": 1, "changes": {"percent": [20, True]}}, False),
+        (REVERT | {"changes": {"percent": [20, 10], "service": ["a", "b"]}}, False),
+        (REVERT | {"changes": {}}, False),
+        (FLIP, True),
+        (FLIP | {"changes": {"flags.a": ["b", "c"], "percent": [20, 20]}}, False),
+        (FLIP | {"changes": {"flags.a": ["b", "c"], "percent": [20, 100]}}, False),
+        (FLIP | {"changes": {"intake": ["paused", "open"]}}, False),
+        (FLIP | {"to_percent": 50}, False),
+        (FLIP | {"asked_by": "Ana"}, False),
+        (REVERT | {"verdict": "advance"}, False),
+        (REVERT | {"verdict": "advance", "to_percent": 50, "changes": {"percent": [20, 50]}}, True),
+        (REVERT | {"verdict": "advance", "to_percent": 50, "changes": {"percent": [20, 100]}}, False),
+        (REVERT | {"verdict": "advance", "to_percent": 50, "changes": {"percent": [20, 50]}, "asked_by": "Ana"}, False),
+    ],
+)
+def test_what_changes_is_what_the_verdict_says(fields: dict[str, object], valid: bool) -> None:
+    """A "revert" that raises, or a "flip" with a percent, would be merged as the safe thing that it is not."""
+    proposal, _ = proposed(facts(10))
+    said = json.loads(base64.b64decode(proposals.render(proposal).split()[2])) | fields
+    marked = base64.b64encode(json.dumps(said).encode()).decode()
+
+    assert (proposals.parse(f"<!-- rollout:v1 {marked} -->") is not None) == valid
 
 
 @given(st.text())
