@@ -66,29 +66,41 @@ def reconcile(
     wanted = [stack for stack in sight.stacks if not stacks or stack in stacks]
     opened = 0
     for stack in sorted(wanted, key=lambda stack: _turn(outcomes[stack])):
-        decided, prs = outcomes[stack], dealt.get(stack, [])
-        if decided.error is not None:
-            actions = [] if dry_run else _fail_advances(reader.repository, forge, prs)
-            outcomes[stack] = replace(decided, actions=tuple(actions))
-            continue
-        assert decided.facts is not None
-        assert decided.decision is not None
-        try:
-            proposer = Proposer(
-                reader.repository, forge, sight, decided.facts, decided.decision, prs,
-                dry_run=dry_run, may_advance=opened < ADVANCES_A_PASS,
-            )  # fmt: skip
-            number = proposer.run()
-            opened += proposer.advanced
-            error = _worst(proposer.errors)
-            outcomes[stack] = replace(decided, actions=tuple(proposer.actions), pull_request=number, error=error)
-        except Exception as error:  # as in `_judged`
-            actions = [] if dry_run else _fail_advances(reader.repository, forge, prs)
-            outcomes[stack] = Outcome(stack, error=error, actions=tuple(actions))
+        prs, may_advance = dealt.get(stack, []), opened < ADVANCES_A_PASS
+        outcomes[stack], advanced = _written(
+            reader.repository, forge, sight, outcomes[stack], prs, dry_run=dry_run, may_advance=may_advance
+        )
+        opened += advanced
     if not dry_run and not stacks:
-        for stack in dealt.keys() - set(sight.stacks):
+        for stack in sorted(dealt.keys() - set(sight.stacks)):
             _fail_advances(reader.repository, forge, dealt[stack])
     return [outcomes[stack] for stack in wanted]
+
+
+def _written(
+    repository: Repository,
+    forge: Forge,
+    sight: observe.Sight,
+    judged: Outcome,
+    prs: Sequence[PullRequest],
+    *,
+    dry_run: bool,
+    may_advance: bool,
+) -> tuple[Outcome, bool]:
+    """What became of the pull requests of a stack that was *judged*, and whether an advance was opened."""
+    failed = judged
+    if judged.error is None and judged.facts is not None and judged.decision is not None:
+        try:
+            proposer = Proposer(
+                repository, forge, sight, judged.facts, judged.decision, prs, dry_run=dry_run, may_advance=may_advance
+            )
+            number, error = proposer.run(), _worst(proposer.errors)
+            done = replace(judged, actions=tuple(proposer.actions), pull_request=number, error=error)
+            return done, proposer.advanced
+        except Exception as error:  # as in `_judged`
+            failed = Outcome(judged.stack, error=error)
+    actions = [] if dry_run else _fail_advances(repository, forge, prs)
+    return replace(failed, actions=tuple(actions)), False
 
 
 def _judged(

@@ -153,8 +153,9 @@ def test_a_wake_up_between_passes_causes_one(serving: Callable[..., tuple[Passes
 def test_without_wake_ups_passes_come_by_themselves(serving: Callable[..., tuple[Passes, Waker]]) -> None:
     passes, _ = serving(every_s=0.01)
 
-    for _ in range(3):
+    for number in (1, 2, 3):
         passes.await_begin()
+        assert passes.count == number
         passes.go.release()
 
 
