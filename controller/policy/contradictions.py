@@ -43,6 +43,13 @@ def contradictions(policy: Policy) -> Iterator[Finding]:
                 )
                 break
             seen.append(ahead)
+    day = policy.operations
+    for *where, names in (("preflight", "checks", day.preflight.checks), ("rollback", "health", day.rollback.health),
+                          ("rollback", "workflow", day.rollback.workflow)):  # fmt: skip
+        for index, name in enumerate(names):
+            if name not in day.checks:
+                known = ", ".join(day.checks) or "none"
+                yield ("operations", *where, index), f"found {name}; known checks: {known}"
     for name, trigger in policy.triggers.items():
         for key, sentence in _trigger(policy, trigger):
             yield ("triggers", name, key), sentence

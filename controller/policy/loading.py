@@ -135,7 +135,7 @@ def _allowed_keys(loc: tuple[str | int, ...]) -> list[str]:
     """The keys allowed where pydantic met an unknown one: walk the models along its location."""
     models = _models(Policy)
     tags = {"sustained": "Sustained", "first": "FirstUnits", "any": "AnyEvent", "dip": "BelowControl",
-            "level": "KpiLevel"}  # fmt: skip
+            "level": "KpiLevel", "command": "CommandCheck", "http": "HttpCheck", "ask": "PersonCheck"}  # fmt: skip
     current: type[BaseModel] = Policy
     for part in loc[:-1]:
         if isinstance(part, str):

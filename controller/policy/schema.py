@@ -9,28 +9,15 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    field_validator,
-    model_validator,
-)
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from controller.model import Query
+from controller.policy.operations import Operations
+from controller.policy.parts import Name, Part
 from controller.policy.values import Bound, BoundText, Duration, Level, Share, Texts
 
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 StackName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
 Percent = Annotated[int, Field(strict=True, ge=0, le=100)]
-
-
-class Part(BaseModel):
-    """Any part of a policy: frozen, and strict about keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
 class Stage(Part):
@@ -325,6 +312,7 @@ class Policy(Part):
     max_reverts: Annotated[int, Field(ge=1)] = 2
     pull_request_ages_out: Duration = timedelta(days=1)
     merges_by_itself: tuple[Literal["revert", "flip"], ...] = ()
+    operations: Operations = Operations()
     stacks: Mapping[StackName, StackOverride] = {}
 
     def for_stack(self, stack: str) -> Policy:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from controller.errors import ConfigError
 from controller.policy import Policy, costs, json_schema, load
+from controller.policy.operations import CommandCheck, People
 from controller.policy.schema import Freeze, RevertTo, SetFlag
 from controller.policy.values import Bound
 from tests.facts import ROOT
@@ -66,6 +67,23 @@ def test_the_triggers_are_the_runbooks(policy: Policy) -> None:
         "slow": (Bound(">", 5, "s"), timedelta(hours=1), RevertTo(revert_to=10)),
         "activation_low": (Bound(">", 0.40, "%"), None, "hold"),
     }
+
+
+def test_launch_day_is_the_runbooks(policy: Policy) -> None:
+    """ETA 15 minutes, the first two hours, the first five outputs, the smoke test, P0 to P2; and nobody is named yet."""
+    day, minute = policy.operations, timedelta(minutes=1)
+    assert (day.rollback.eta, day.first_watch, day.first_outputs) == (15 * minute, 120 * minute, 5)
+    assert {name: severity.respond for name, severity in day.severities.items()} == {
+        "P0": 5 * minute, "P1": 30 * minute, "P2": 120 * minute,
+    }  # fmt: skip
+    smoke = day.checks["smoke"]
+    assert isinstance(smoke, CommandCheck)
+    assert smoke.command == ("npx playwright test --config=playwright/playwright.noweb.config.ts --project=firefox")
+    assert [day.checks[name].title for name in day.rollback.workflow] == [
+        "Sign in", "Upload packet", "Run chronology", "Export PDF",
+    ]  # fmt: skip
+    assert day.preflight.checklist == "readiness/Pilot_Launch_Command_Checklist_7Day.md"
+    assert day.people == People()
 
 
 def wrong(old: str, new: str) -> bytes:
@@ -136,6 +154,12 @@ def wrong(old: str, new: str) -> bytes:
         pytest.param("cool_down: 1d\n\n", "cool_down: 1d\nfreeze:\n  - {days: [mon], from: '20:00', to: '08:00x'}\n\n",
                      "rollout.yaml:91:38: freeze.0.to: found \"08:00x\"; string should match pattern "
                      "'^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$'", id="clock"),
+        pytest.param("health: [health]", "health: [heath]", "rollout.yaml:125:14: operations.rollback.health.0: found heath; "
+                     "known checks: smoke, health, sign_in, upload, run, export", id="unknown-check"),
+        pytest.param("Health, url:", "Health, uri:", "rollout.yaml:116:29: operations.checks.health.uri: unknown key; did you "
+                     "mean url (allowed: title, url, contains, timeout)", id="misspelt-key-of-a-check"),
+        pytest.param("respond: 30m", "respond: 30", "rollout.yaml:130:16: operations.severities.P1.respond: found 30; write a "
+                     "duration such as 15m, 1h or 5d", id="bare-response-time"),
         pytest.param("risk:", "risk: ]", "rollout.yaml:14:7: not YAML: expected the node content, but found ']'", id="not-yaml"),
     ],
 )  # fmt: skip

@@ -1,0 +1,110 @@
+"""What a policy says of launch day: people, channels, checks, and how a rollback and an incident go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag
+
+from controller.policy.parts import Name, Part
+from controller.policy.values import Duration
+
+Url = Annotated[str, Field(pattern=r"^https?://[^\s]+$")]
+Variable = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
+News = Literal["launch", "stage", "revert", "rollback", "incident", "daily"]
+
+
+class People(Part):
+    """Who is named in messages; an empty name is nobody yet, which a preflight refuses."""
+
+    support: str = ""
+    technical: str = ""
+    qa: str = ""
+
+
+class Channel(Part):
+    """
+    Where messages go: an address that the environment variable `url_from` holds, since it is a secret.
+
+    Without `only`, every kind of news.
+    """
+
+    url_from: Variable
+    only: Annotated[tuple[News, ...], Field(min_length=1)] | None = None
+
+
+class CommandCheck(Part):
+    """A shell command that must exit with 0."""
+
+    title: str
+    command: Annotated[str, Field(min_length=1)]
+    timeout: Duration = timedelta(minutes=10)
+
+
+class HttpCheck(Part):
+    """A URL that must answer with a status below 400, and with these words where `contains` names some."""
+
+    title: str
+    url: Url
+    contains: str = ""
+    timeout: Duration = timedelta(seconds=10)
+
+
+class PersonCheck(Part):
+    """A question that a person answers with yes, where no program can look."""
+
+    title: str
+    ask: Annotated[str, Field(min_length=1)]
+
+
+def _check_kind(value: Any) -> str:
+    keys = value if isinstance(value, Mapping) else {}
+    return next((kind for kind in ("command", "ask") if kind in keys), "http")
+
+
+Check = Annotated[
+    Annotated[CommandCheck, Tag("command")] | Annotated[HttpCheck, Tag("http")] | Annotated[PersonCheck, Tag("ask")],
+    Discriminator(_check_kind),
+]
+
+
+class Preflight(Part):
+    """What must be true before anybody enters; `checklist` is a Markdown file without an open task box."""
+
+    checks: tuple[Name, ...] = ()
+    checklist: str | None = None
+
+
+class Rollback(Part):
+    """How long a rollback is announced to take, and what must work after it, in this order."""
+
+    eta: Duration = timedelta(minutes=15)
+    health: tuple[Name, ...] = ()
+    workflow: tuple[Name, ...] = ()
+
+
+class Severity(Part):
+    """How soon an incident is answered, and what makes it one of this severity."""
+
+    respond: Duration
+    when: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class Operations(Part):
+    """
+    Launch day. Whatever is named here may be left out, and then no command offers it.
+
+    `first_outputs` are collected for the QA reviewer; `first_watch` is how long a person watches after a launch.
+    """
+
+    people: People = People()
+    dashboard: Url | None = None
+    channels: Mapping[Name, Channel] = {}
+    checks: Mapping[Name, Check] = {}
+    preflight: Preflight = Preflight()
+    rollback: Rollback = Rollback()
+    severities: Mapping[Literal["P0", "P1", "P2"], Severity] = {}
+    first_watch: Duration = timedelta(hours=2)
+    first_outputs: Annotated[int, Field(ge=1, le=100)] = 5
