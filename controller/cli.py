@@ -209,7 +209,7 @@ def history(stack: str) -> int:
 
 @cli.command()
 @click.option("--stack", "stacks", multiple=True, help="Only this stack; may be repeated.")
-@click.option("--exit-code", is_flag=True, help="Exit with 2 where anything differs.")
+@click.option("--exit-code", is_flag=True, help="Exit with 2 where anything differs, 75 while it is but a deployment.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a stack.")
 def drift(stacks: tuple[str, ...], exit_code: bool, as_json: bool) -> int:
     """Compare what is declared here, what was applied and what runs. Changes nothing."""
@@ -224,7 +224,8 @@ def drift(stacks: tuple[str, ...], exit_code: bool, as_json: bool) -> int:
             _complain(error, stack)
             codes.append(75 if isinstance(error, TransientError) else 2)
             continue
-        codes.append(2 if exit_code and not found.clean else 0)
+        if exit_code and not found.clean:
+            codes.append(75 if found.settling else 2)
         if as_json:
             click.echo(json.dumps(infrastructure.drift_json(found)))
         else:

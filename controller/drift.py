@@ -79,6 +79,12 @@ class Drift:
     def clean(self) -> bool:
         return not self.differences
 
+    @property
+    def settling(self) -> bool:
+        """Whether all that differs is a deployment in progress, which ends by itself."""
+        ends = (Cause.DEPLOYMENT, str(Deployment.IN_PROGRESS))
+        return not self.clean and all((one.cause, one.found) == ends for one in self.differences)
+
 
 def compare(
     stack: str, declared: Declared, live: Live | Unreadable, *, planned: Sequence[Change], changed: Sequence[Change]

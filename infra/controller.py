@@ -190,7 +190,7 @@ def _reads(args: ControllerArgs) -> list[Statement]:
     parameters = pulumi.Output.concat(
         "arn:aws:ssm:", region, ":", args.account, f":parameter/pilot/{service.cluster}/{service.name}/*"
     )
-    alarms = pulumi.Output.concat("arn:aws:cloudwatch:", region, ":", args.account, f":alarm:{service.cluster}-*")
+    alarms = pulumi.Output.concat("arn:aws:cloudwatch:", region, ":", args.account, ":alarm:*")
     return [
         allow("read the deployments of the services", "ecs:DescribeServices", services),
         # No permission by resource: list_amazonelasticcontainerservice.html

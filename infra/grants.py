@@ -1,96 +1,83 @@
 """
 What previewing and applying this program takes of AWS: the permissions of the pipeline's roles.
 
-Resources are named after the stack's names wherever the service allows it. Parts of a network have no names: these
-are told apart by the tag that every resource of the stack carries.
+Resources are named after the stack's names wherever the service allows it. Parts of a network and keys have no names:
+these are told apart by the tag that every resource of the stack carries.
 """
 
 from __future__ import annotations
 
-from infra.owned import Owned
+from infra.owned import STACK_TAG, Owned
 from infra.permissions import Statement, allow
-
-_NETWORK_PARTS = (
-    "vpc", "subnet", "route-table", "internet-gateway", "natgateway", "elastic-ip", "security-group",
-    "security-group-rule",
-)  # fmt: skip
 
 
 def reads(owned: Owned) -> list[Statement]:
     """Return what a preview reads, also one that refreshes first; it changes nothing."""
     return [
         # No permission by resource: list_amazonec2.html, list_awselasticloadbalancingv2.html,
-        # list_amazonelasticcontainerservice.html, list_awssystemsmanager.html,
-        # list_awsapplicationautoscaling.html, list_awskeymanagementservice.html, list_amazoncloudwatchlogs.html
+        # list_amazonelasticcontainerservice.html, list_awssystemsmanager.html, list_awsapplicationautoscaling.html
         allow(
             "see what has no permission by name",
-            [
-                "application-autoscaling:DescribeScalableTargets",
-                "application-autoscaling:DescribeScalingPolicies",
-                "ec2:DescribeAddresses",
-                "ec2:DescribeAvailabilityZones",
-                "ec2:DescribeInternetGateways",
-                "ec2:DescribeNatGateways",
-                "ec2:DescribeNetworkAcls",
-                "ec2:DescribeNetworkInterfaces",
-                "ec2:DescribeRouteTables",
-                "ec2:DescribeSecurityGroupRules",
-                "ec2:DescribeSecurityGroups",
-                "ec2:DescribeSubnets",
-                "ec2:DescribeVpcs",
-                "ecs:DescribeTaskDefinition",
-                "elasticloadbalancing:DescribeListenerAttributes",
-                "elasticloadbalancing:DescribeListenerCertificates",
-                "elasticloadbalancing:DescribeListeners",
-                "elasticloadbalancing:DescribeLoadBalancerAttributes",
-                "elasticloadbalancing:DescribeLoadBalancers",
-                "elasticloadbalancing:DescribeTags",
-                "elasticloadbalancing:DescribeTargetGroupAttributes",
-                "elasticloadbalancing:DescribeTargetGroups",
-                "kms:ListAliases",
-                "ssm:DescribeParameters",
-            ],
+            _of("application-autoscaling", "DescribeScalableTargets DescribeScalingPolicies")
+            + _of(
+                "ec2",
+                "DescribeAddresses DescribeAvailabilityZones DescribeInternetGateways DescribeNatGateways"
+                " DescribeNetworkAcls DescribeNetworkInterfaces DescribeRouteTables DescribeSecurityGroupRules"
+                " DescribeSecurityGroups DescribeSubnets DescribeVpcs",
+            )
+            + ["ecs:DescribeTaskDefinition"]
+            + _of(
+                "elasticloadbalancing",
+                "DescribeListenerAttributes DescribeListeners DescribeLoadBalancerAttributes DescribeLoadBalancers"
+                " DescribeTags DescribeTargetGroupAttributes DescribeTargetGroups",
+            )
+            + ["ssm:DescribeParameters"],
             "*",
         ),
+        # Asked for by a name's beginning, which is a question about all of them
+        allow("find the log groups", "logs:DescribeLogGroups", owned.arn("logs", "log-group:*")),
+        allow("find the alarms", "cloudwatch:DescribeAlarms", owned.arn("cloudwatch", "alarm:*")),
         allow("see the attributes of the network", "ec2:DescribeVpcAttribute", owned.network("vpc")),
         allow("see the attributes of addresses", "ec2:DescribeAddressesAttribute", owned.network("elastic-ip")),
-        allow("see the cluster", ["ecs:DescribeClusters", "ecs:ListTagsForResource"], owned.cluster),
-        allow("see the services", ["ecs:DescribeServices", "ecs:ListTagsForResource"], owned.services),
+        allow("see the cluster", _of("ecs", "DescribeClusters ListTagsForResource"), owned.cluster),
+        allow("see the services", _of("ecs", "DescribeServices ListTagsForResource"), owned.services),
         allow(
             "see the roles",
-            ["iam:GetRole", "iam:GetRolePolicy", "iam:ListAttachedRolePolicies", "iam:ListRolePolicies"],
+            _of("iam", "GetRole GetRolePolicy ListAttachedRolePolicies ListRolePolicies"),
             owned.roles_by_pattern,
         ),
-        allow("see the shared policies", ["iam:GetPolicy", "iam:GetPolicyVersion"], owned.policies),
+        allow("see the shared policies", _of("iam", "GetPolicy GetPolicyVersion"), owned.policies),
         allow("see the identity provider", "iam:GetOpenIDConnectProvider", owned.provider),
-        allow("see the log groups", ["logs:DescribeLogGroups", "logs:ListTagsForResource"], owned.log_groups),
-        allow("see the alarms", ["cloudwatch:DescribeAlarms", "cloudwatch:ListTagsForResource"], owned.alarms),
-        allow("see the parameters", ["ssm:GetParameter", "ssm:GetParameters"], owned.parameters),
-        allow("see the tags of the parameters", "ssm:ListTagsForResource", owned.parameters),
-        allow("see the topic", ["sns:GetTopicAttributes", "sns:ListTagsForResource"], owned.topic),
-        allow("see who is told", "sns:GetSubscriptionAttributes", owned.topic),
-        allow("see the queue", ["sqs:GetQueueAttributes", "sqs:GetQueueUrl", "sqs:ListQueueTags"], owned.queue),
+        allow("see the tags of the log groups", "logs:ListTagsForResource", owned.log_groups()),
+        allow("see the tags of the alarms", "cloudwatch:ListTagsForResource", owned.alarms),
+        allow("see the parameters", _of("ssm", "GetParameter GetParameters ListTagsForResource"), owned.parameters),
+        allow(
+            "see the topic and who is told",
+            _of("sns", "GetSubscriptionAttributes GetTopicAttributes ListTagsForResource"),
+            owned.topic,
+        ),
+        allow("see the queue", _of("sqs", "GetQueueAttributes GetQueueUrl ListQueueTags"), owned.queue),
         allow("see the schedule", "scheduler:GetSchedule", owned.schedule),
         allow("see the tags of scaling", "application-autoscaling:ListTagsForResource", owned.scalable),
         allow(
             "see the key of the topic",
-            ["kms:DescribeKey", "kms:GetKeyPolicy", "kms:GetKeyRotationStatus", "kms:ListResourceTags"],
-            owned.arn("kms", "key/*"),
+            _of("kms", "DescribeKey GetKeyPolicy GetKeyRotationStatus ListResourceTags"),
+            owned.keys,
             owned.tagged,
         ),
         allow(
             "see the bucket of the access logs",
-            [
-                "s3:GetBucketPolicy", "s3:GetBucketPublicAccessBlock", "s3:GetBucketTagging", "s3:GetBucketVersioning",
-                "s3:GetEncryptionConfiguration", "s3:GetLifecycleConfiguration", "s3:ListBucket",
-                "s3:GetBucketAcl", "s3:GetBucketCORS", "s3:GetBucketWebsite", "s3:GetBucketLogging",
-                "s3:GetAccelerateConfiguration", "s3:GetBucketRequestPayment", "s3:GetReplicationConfiguration",
-                "s3:GetBucketObjectLockConfiguration", "s3:GetBucketOwnershipControls",
-            ],
+            _of(
+                "s3",
+                "GetAccelerateConfiguration GetBucketAcl GetBucketCORS GetBucketLogging"
+                " GetBucketObjectLockConfiguration GetBucketPolicy GetBucketPublicAccessBlock GetBucketRequestPayment"
+                " GetBucketTagging GetBucketVersioning GetBucketWebsite GetEncryptionConfiguration"
+                " GetLifecycleConfiguration GetReplicationConfiguration ListBucket ListTagsForResource",
+            ),
             owned.bucket,
         ),
-        *_state(owned, ["s3:GetObject"], "read"),
-    ]  # fmt: skip
+        *_state(owned, "read", "GetObject"),
+    ]
 
 
 def entry(owned: Owned) -> list[Statement]:
@@ -104,149 +91,142 @@ def writes(owned: Owned) -> list[Statement]:
 
 
 def _network(owned: Owned) -> list[Statement]:
-    making = {"StringEquals": {"ec2:CreateAction": [
-        "CreateVpc", "CreateSubnet", "CreateRouteTable", "CreateInternetGateway", "CreateNatGateway", "AllocateAddress",
-        "CreateSecurityGroup", "AuthorizeSecurityGroupIngress", "AuthorizeSecurityGroupEgress",
-    ]}}  # fmt: skip
+    making = ("AllocateAddress", "CreateInternetGateway", "CreateNatGateway", "CreateRouteTable", "CreateSecurityGroup",
+              "CreateSubnet", "CreateVpc")  # fmt: skip
+    parts = owned.network("vpc", "subnet", "route-table", "internet-gateway", "natgateway", "elastic-ip",
+                          "security-group", "security-group-rule")  # fmt: skip
     return [
-        allow(
-            "make the network",
-            [
-                "ec2:AllocateAddress", "ec2:CreateInternetGateway", "ec2:CreateNatGateway", "ec2:CreateRouteTable",
-                "ec2:CreateSecurityGroup", "ec2:CreateSubnet", "ec2:CreateVpc",
-            ],
-            owned.network(*_NETWORK_PARTS),
-        ),
-        allow("tag what is made", "ec2:CreateTags", owned.network(*_NETWORK_PARTS), making),
+        allow("make the network", _of("ec2", " ".join(making)), parts),
+        allow("tag what is made", "ec2:CreateTags", parts, {"StringEquals": {"ec2:CreateAction": list(making)}}),
         allow(
             "change and delete the network of the stack",
-            [
-                "ec2:AssociateRouteTable", "ec2:AttachInternetGateway", "ec2:AuthorizeSecurityGroupEgress",
-                "ec2:AuthorizeSecurityGroupIngress", "ec2:CreateRoute", "ec2:CreateTags", "ec2:DeleteInternetGateway",
-                "ec2:DeleteNatGateway", "ec2:DeleteRoute", "ec2:DeleteRouteTable", "ec2:DeleteSecurityGroup",
-                "ec2:DeleteSubnet", "ec2:DeleteTags", "ec2:DeleteVpc", "ec2:DetachInternetGateway",
-                "ec2:DisassociateRouteTable", "ec2:ModifyVpcAttribute", "ec2:ReleaseAddress",
-                "ec2:RevokeSecurityGroupEgress", "ec2:RevokeSecurityGroupIngress",
-            ],
-            owned.network(*_NETWORK_PARTS),
+            _of(
+                "ec2",
+                "AssociateRouteTable AttachInternetGateway AuthorizeSecurityGroupEgress AuthorizeSecurityGroupIngress"
+                " CreateRoute CreateTags DeleteInternetGateway DeleteNatGateway DeleteRoute DeleteRouteTable"
+                " DeleteSecurityGroup DeleteSubnet DeleteTags DeleteVpc DetachInternetGateway DisassociateAddress"
+                " DisassociateRouteTable ModifyVpcAttribute ReleaseAddress RevokeSecurityGroupEgress"
+                " RevokeSecurityGroupIngress",
+            ),
+            parts,
             owned.tagged,
         ),
-        # No permission by resource: list_amazonec2.html
-        allow("let go of addresses", "ec2:DisassociateAddress", owned.network("elastic-ip"), owned.tagged),
-    ]  # fmt: skip
+    ]
 
 
 def _ingress(owned: Owned) -> list[Statement]:
-    elb = "elasticloadbalancing:"
     return [
         allow(
             "keep the load balancer",
-            [elb + action for action in (
-                "AddTags", "RemoveTags", "CreateLoadBalancer", "CreateListener", "DeleteLoadBalancer",
-                "ModifyLoadBalancerAttributes", "SetSecurityGroups", "SetSubnets",
-            )],
-            owned.balancing("loadbalancer"),
+            _of(
+                "elasticloadbalancing",
+                "AddTags CreateListener CreateLoadBalancer DeleteLoadBalancer ModifyLoadBalancerAttributes RemoveTags"
+                " SetSecurityGroups SetSubnets",
+            ),
+            owned.balancing("loadbalancer/app/{}/*"),
         ),
         allow(
             "keep the weights",
-            [elb + action for action in (
-                "AddTags", "RemoveTags", "DeleteListener", "ModifyListener", "ModifyListenerAttributes",
-            )],
-            owned.balancing("listener"),
+            _of(
+                "elasticloadbalancing", "AddTags DeleteListener ModifyListener ModifyListenerAttributes RemoveTags"
+            ),
+            owned.balancing("listener/app/{}/*"),
         ),
         allow(
             "keep the target groups",
-            [elb + action for action in (
-                "AddTags", "RemoveTags", "CreateTargetGroup", "DeleteTargetGroup", "ModifyTargetGroup",
-                "ModifyTargetGroupAttributes",
-            )],
-            owned.balancing("targetgroup"),
+            _of(
+                "elasticloadbalancing",
+                "AddTags CreateTargetGroup DeleteTargetGroup ModifyTargetGroup ModifyTargetGroupAttributes RemoveTags",
+            ),
+            owned.balancing("targetgroup/{}*"),
         ),
         allow(
             "keep the bucket of the access logs",
-            [
-                "s3:CreateBucket", "s3:DeleteBucket", "s3:DeleteBucketPolicy", "s3:PutBucketPolicy",
-                "s3:PutBucketPublicAccessBlock", "s3:PutBucketTagging", "s3:PutEncryptionConfiguration",
-                "s3:PutLifecycleConfiguration",
-            ],
+            _of(
+                "s3",
+                "CreateBucket DeleteBucket DeleteBucketPolicy PutBucketPolicy PutBucketPublicAccessBlock"
+                " PutBucketTagging PutEncryptionConfiguration PutLifecycleConfiguration TagResource UntagResource",
+            ),
             owned.bucket,
         ),
     ]  # fmt: skip
 
 
 def _running(owned: Owned) -> list[Statement]:
-    scaling = "application-autoscaling:"
+    """Revisions are added and never taken out: ECS and people go back to them."""
     return [
-        # No permission by resource: list_amazonelasticcontainerservice.html
-        allow("take out a revision", "ecs:DeregisterTaskDefinition", "*"),
-        allow("add a revision", ["ecs:RegisterTaskDefinition", "ecs:TagResource"], owned.task_definitions),
+        allow("add a revision", _of("ecs", "RegisterTaskDefinition TagResource"), owned.task_definitions),
         allow(
             "keep the cluster",
-            [
-                "ecs:CreateCluster", "ecs:DeleteCluster", "ecs:TagResource", "ecs:UpdateCluster",
-                "ecs:UpdateClusterSettings",
-            ],
+            _of("ecs", "CreateCluster DeleteCluster TagResource UntagResource UpdateCluster UpdateClusterSettings"),
             owned.cluster,
         ),
         allow(
             "deploy the services",
-            ["ecs:CreateService", "ecs:DeleteService", "ecs:TagResource", "ecs:UpdateService"],
+            _of("ecs", "CreateService DeleteService TagResource UntagResource UpdateService"),
             owned.services,
         ),
         allow(
             "scale the services",
-            [scaling + action for action in (
-                "DeleteScalingPolicy", "DeregisterScalableTarget", "PutScalingPolicy", "RegisterScalableTarget",
-                "TagResource",
-            )],
+            _of(
+                "application-autoscaling",
+                "DeleteScalingPolicy DeregisterScalableTarget PutScalingPolicy RegisterScalableTarget TagResource"
+                " UntagResource",
+            ),
             owned.scalable,
         ),
-    ]  # fmt: skip
+        # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/auto-scaling-IAM.html
+        allow(
+            "keep the alarms that scaling makes",
+            _of("cloudwatch", "DeleteAlarms PutMetricAlarm"),
+            owned.scaling_alarms,
+        ),
+    ]
 
 
 def _around(owned: Owned) -> list[Statement]:
+    ours = {"StringEquals": {f"aws:RequestTag/{STACK_TAG}": owned.config.stack}}
     return [
-        allow(
-            "keep the logs",
-            ["logs:CreateLogGroup", "logs:DeleteLogGroup", "logs:PutRetentionPolicy", "logs:TagResource"],
-            owned.log_groups,
-        ),
+        allow("keep the logs", _of("logs", "CreateLogGroup DeleteLogGroup PutRetentionPolicy"), owned.log_groups(":*")),
+        allow("tag the logs", _of("logs", "TagResource UntagResource"), owned.log_groups()),
         allow(
             "keep the alarms",
-            ["cloudwatch:DeleteAlarms", "cloudwatch:PutMetricAlarm", "cloudwatch:TagResource"],
+            _of("cloudwatch", "DeleteAlarms PutMetricAlarm TagResource UntagResource"),
             owned.alarms,
         ),
         allow(
             "write what was applied",
-            ["ssm:AddTagsToResource", "ssm:DeleteParameter", "ssm:PutParameter"],
+            _of("ssm", "AddTagsToResource DeleteParameter PutParameter RemoveTagsFromResource"),
             owned.parameters,
         ),
         allow(
-            "keep the topic",
-            ["sns:CreateTopic", "sns:DeleteTopic", "sns:SetTopicAttributes", "sns:Subscribe", "sns:TagResource"],
+            "keep the topic and who is told",
+            _of(
+                "sns",
+                "CreateTopic DeleteTopic SetTopicAttributes Subscribe TagResource Unsubscribe UntagResource",
+            ),
             owned.topic,
         ),
-        allow("stop telling", "sns:Unsubscribe", owned.topic),
         allow(
             "keep the queue",
-            ["sqs:CreateQueue", "sqs:DeleteQueue", "sqs:SetQueueAttributes", "sqs:TagQueue"],
+            _of("sqs", "CreateQueue DeleteQueue SetQueueAttributes TagQueue UntagQueue"),
             owned.queue,
         ),
-        allow(
-            "keep the schedule",
-            ["scheduler:CreateSchedule", "scheduler:DeleteSchedule", "scheduler:UpdateSchedule"],
-            owned.schedule,
-        ),
-        # No permission by resource: list_awskeymanagementservice.html
-        allow("make the key of the topic", "kms:CreateKey", "*"),
+        allow("keep the schedule", _of("scheduler", "CreateSchedule DeleteSchedule UpdateSchedule"), owned.schedule),
+        # No permission by resource: list_awskeymanagementservice.html. A key that is being made has no tag yet:
+        # https://docs.aws.amazon.com/kms/latest/developerguide/tag-permissions.html.
+        allow("make the key of the topic", "kms:CreateKey", "*", ours),
+        allow("tag the key that is made", "kms:TagResource", owned.keys, ours),
         allow(
             "keep the key of the topic",
-            ["kms:EnableKeyRotation", "kms:PutKeyPolicy", "kms:ScheduleKeyDeletion", "kms:TagResource",
-             "kms:UpdateKeyDescription"],
-            owned.arn("kms", "key/*"),
+            _of(
+                "kms",
+                "EnableKeyRotation PutKeyPolicy ScheduleKeyDeletion TagResource UntagResource UpdateKeyDescription",
+            ),
+            owned.keys,
             owned.tagged,
         ),
-        *_state(owned, ["s3:DeleteObject", "s3:PutObject"], "write"),
+        *_state(owned, "write", "DeleteObject PutObject"),
     ]  # fmt: skip
 
 
@@ -255,32 +235,26 @@ def _roles(owned: Owned) -> list[Statement]:
     pipeline = owned.config.pipeline
     boundary = pipeline.permissions_boundary_arn if pipeline else None
     bound = {"StringEquals": {"iam:PermissionsBoundary": boundary}} if boundary else None
-    linked = [
-        owned.arn("iam", f"role/aws-service-role/{service}/*", region=False)
-        for service in (
-            "ecs.amazonaws.com", "elasticloadbalancing.amazonaws.com", "ecs.application-autoscaling.amazonaws.com"
-        )
-    ]  # fmt: skip
     return [
-        allow(
-            "grant to the roles", ["iam:CreateRole", "iam:PutRolePolicy", "iam:DeleteRolePolicy"], owned.roles, bound
-        ),
+        allow("grant to the roles", _of("iam", "CreateRole DeleteRolePolicy PutRolePolicy"), owned.roles, bound),
         allow(
             "attach the shared policies",
-            ["iam:AttachRolePolicy", "iam:DetachRolePolicy"],
+            _of("iam", "AttachRolePolicy DetachRolePolicy"),
             owned.roles,
             {"ArnEquals": {"iam:PolicyARN": owned.policies}},
         ),
         allow(
             "keep the shared policies",
-            ["iam:CreatePolicy", "iam:CreatePolicyVersion", "iam:DeletePolicy", "iam:DeletePolicyVersion",
-             "iam:ListPolicyVersions", "iam:TagPolicy"],
+            _of(
+                "iam",
+                "CreatePolicy CreatePolicyVersion DeletePolicy DeletePolicyVersion ListPolicyVersions TagPolicy"
+                " UntagPolicy",
+            ),
             owned.policies,
         ),
         allow(
             "keep the roles",
-            ["iam:DeleteRole", "iam:ListInstanceProfilesForRole", "iam:TagRole", "iam:UntagRole",
-             "iam:UpdateAssumeRolePolicy"],
+            _of("iam", "DeleteRole ListInstanceProfilesForRole TagRole UntagRole UpdateAssumeRolePolicy"),
             owned.roles,
         ),
         allow(
@@ -291,22 +265,31 @@ def _roles(owned: Owned) -> list[Statement]:
         ),
         allow(
             "keep the identity provider",
-            ["iam:CreateOpenIDConnectProvider", "iam:DeleteOpenIDConnectProvider", "iam:TagOpenIDConnectProvider"],
+            _of(
+                "iam",
+                "CreateOpenIDConnectProvider DeleteOpenIDConnectProvider TagOpenIDConnectProvider"
+                " UntagOpenIDConnectProvider",
+            ),
             owned.provider,
         ),
-        allow("let the services of AWS make their own roles once", "iam:CreateServiceLinkedRole", linked),
-    ]  # fmt: skip
+        allow("let the services of AWS make their own roles once", "iam:CreateServiceLinkedRole", owned.linked_roles),
+    ]
 
 
-def _state(owned: Owned, actions: list[str], verb: str) -> list[Statement]:
+def _state(owned: Owned, verb: str, actions: str) -> list[Statement]:
     """Return the way to Pulumi's state where it is in S3; Pulumi Cloud has its own."""
     pipeline = owned.config.pipeline
     if pipeline is None or pipeline.state_bucket is None:
         return []
     bucket = f"arn:aws:s3:::{pipeline.state_bucket}"
-    statements = [allow(f"{verb} the state of Pulumi", actions, f"{bucket}/*")]
+    statements = [allow(f"{verb} the state of Pulumi", _of("s3", actions), f"{bucket}/*")]
     if verb == "read":
         statements.append(allow("find the state of Pulumi", "s3:ListBucket", bucket))
         if pipeline.state_key_arn:
             statements.append(allow("decrypt the secrets of Pulumi", "kms:Decrypt", pipeline.state_key_arn))
     return statements
+
+
+def _of(service: str, actions: str) -> list[str]:
+    """Return *actions*, words, with the prefix of their service."""
+    return [f"{service}:{action}" for action in actions.split()]

@@ -52,10 +52,21 @@ class Owned:
         return pulumi.Output.concat(f"arn:aws:s3:::{self.prefix}-access-logs-", self.account)
 
     @property
-    def log_groups(self) -> list[pulumi.Output[str]]:
+    def linked_roles(self) -> list[pulumi.Output[str]]:
+        """The roles that services of AWS make for themselves."""
+        services = ("ecs", "elasticloadbalancing", "ecs.application-autoscaling")
+        paths = [f"role/aws-service-role/{service}.amazonaws.com/*" for service in services]
+        return [self.arn("iam", path, region=False) for path in paths]
+
+    def log_groups(self, suffix: str = "") -> list[pulumi.Output[str]]:
+        """
+        The log groups, as permissions for their tags want them; for all others, *suffix* is `:*`.
+
+        https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_LogGroup.html
+        """
         service = self.config.service
         groups = (f"{service.cluster}/{service.name}", f"{self.prefix}/controller")
-        return [self.arn("logs", f"log-group:/ecs/{group}:*") for group in groups]
+        return [self.arn("logs", f"log-group:/ecs/{group}{suffix}") for group in groups]
 
     @property
     def services(self) -> pulumi.Output[str]:
@@ -73,6 +84,15 @@ class Owned:
     @property
     def alarms(self) -> list[pulumi.Output[str]]:
         return [self.arn("cloudwatch", f"alarm:{name}-*") for name in (self.config.service.cluster, self.prefix)]
+
+    @property
+    def scaling_alarms(self) -> pulumi.Output[str]:
+        return self.arn("cloudwatch", f"alarm:TargetTracking-service/{self.config.service.cluster}/*")
+
+    @property
+    def keys(self) -> pulumi.Output[str]:
+        """Every key of the account: which is ours, its tag says."""
+        return self.arn("kms", "key/*")
 
     @property
     def parameters(self) -> pulumi.Output[str]:
@@ -95,13 +115,9 @@ class Owned:
     def scalable(self) -> pulumi.Output[str]:
         return self.arn("application-autoscaling", "scalable-target/*")
 
-    def balancing(self, *kinds: str) -> list[pulumi.Output[str]]:
-        paths = {
-            "targetgroup": "targetgroup/{}*",
-            "loadbalancer": "loadbalancer/app/{}/*",
-            "listener": "listener/app/{}/*",
-        }
-        return [self.arn("elasticloadbalancing", paths[kind].format(self.prefix)) for kind in kinds]
+    def balancing(self, path: str) -> pulumi.Output[str]:
+        """A part of the load balancer; *path* has `{}` for what its name begins with."""
+        return self.arn("elasticloadbalancing", path.format(self.prefix))
 
     def network(self, *parts: str) -> list[pulumi.Output[str]]:
         return [self.arn("ec2", f"{part}/*") for part in parts]

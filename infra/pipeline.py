@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pulumi
 import pulumi_aws as aws
@@ -34,9 +35,10 @@ class Pipeline(pulumi.ComponentResource):
     """
     The forge's OIDC provider, unless the account has it already, and a role for each thing that CI does.
 
-    `preview` only reads, and any pull request of the repository may assume it. `up` may change the stack; it takes the
-    branch and, on GitHub, a job of the environment, whose protection rules then guard the role as well. Forks get no
-    token of the repository: https://docs.github.com/en/actions/reference/security/oidc.
+    `preview` only reads, and any pull request of the repository may assume it, and a job on the branch, which looks for
+    drift. `up` may change the stack; it takes the branch and, on GitHub, a job of the environment, whose protection
+    rules then guard the role as well. Forks get no token of the repository:
+    https://docs.github.com/en/actions/reference/security/oidc.
     """
 
     preview_role_arn: pulumi.Output[str]
@@ -62,56 +64,62 @@ class Pipeline(pulumi.ComponentResource):
             for key, statements in policies.items()
         }
         self.preview_role_arn = Role(
-            "preview", role_name=f"{args.prefix}-preview", trust=self._trust("StringLike", self._of_pull_requests()),
+            "preview", role_name=f"{args.prefix}-preview", trust=self._trust(self._pull_requests(), self._branch()),
             shared={"reads": arns["reads"]}, boundary=config.permissions_boundary_arn, opts=child,
         ).arn  # fmt: skip
         self.up_role_arn = Role(
-            "up", role_name=f"{args.prefix}-up", trust=self._trust("StringEquals", self._of_environment()),
+            "up", role_name=f"{args.prefix}-up", trust=self._trust_environment(),
             shared=arns, allows=args.writes, boundary=config.permissions_boundary_arn, opts=child,
         ).arn  # fmt: skip
         self.register_outputs({"previewRoleArn": self.preview_role_arn, "upRoleArn": self.up_role_arn})
 
     def trust_branch(self) -> pulumi.Output[str]:
         """Return a trust policy for any job on the branch, such as one on a schedule."""
-        return self._trust("StringEquals", {"sub": self._of_branch()})
+        return self._trust(self._branch())
 
-    def _trust(self, operator: str, claims: Mapping[str, str]) -> pulumi.Output[str]:
+    def _trust_environment(self) -> pulumi.Output[str]:
+        """GitHub's subject names the environment in place of the branch; GitLab's knows no environment."""
+        config = self._config
+        if config.forge == "gitlab":
+            return self._trust(self._branch())
+        return self._trust(self._subject(f"environment:{config.environment}"), ref=f"refs/heads/{config.branch}")
+
+    def _trust(self, *subjects: str, **claims: str) -> pulumi.Output[str]:
         """
-        Trust tokens of the forge that are for AWS and have these *claims*, all of them.
+        Trust tokens of the forge that are for AWS, have one of *subjects*, and all of *claims*.
 
         AWS compares `sub` and `aud` of every provider, and GitHub's `ref` besides:
         https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_iam-condition-keys.html.
         """
         host = (self._config.provider_arn or f"oidc-provider/{_HOSTS[self._config.forge]}").split("oidc-provider/")[1]
-        audience = {f"{host}:aud": _AUDIENCES[self._config.forge] if host in _HOSTS.values() else f"https://{host}"}
-        named = {f"{host}:{claim}": value for claim, value in claims.items()}
-        same = {"StringEquals": audience | named} if operator == "StringEquals" else {
-            "StringEquals": audience, operator: named
-        }  # fmt: skip
+        audience = _AUDIENCES[self._config.forge] if host in _HOSTS.values() else f"https://{host}"
+        tests: dict[str, dict[str, Any]] = {
+            "StringEquals": {f"{host}:{claim}": value for claim, value in {"aud": audience, **claims}.items()}
+        }
+        like = "StringLike" if any("*" in subject for subject in subjects) else "StringEquals"
+        tests.setdefault(like, {})[f"{host}:sub"] = subjects
         return document(
             {
                 "Effect": "Allow",
                 "Principal": {"Federated": self._issuer},
                 "Action": "sts:AssumeRoleWithWebIdentity",
-                "Condition": same,
+                "Condition": tests,
             }
         )
 
-    def _of_pull_requests(self) -> dict[str, str]:
-        repository = self._config.repository
-        if self._config.forge == "github":
-            return {"sub": f"repo:{repository}:pull_request"}
-        return {"sub": f"project_path:{repository}:ref_type:branch:ref:*"}
+    def _pull_requests(self) -> str:
+        return self._subject("pull_request" if self._config.forge == "github" else "ref_type:branch:ref:*")
 
-    def _of_branch(self) -> str:
-        repository, branch = self._config.repository, self._config.branch
-        if self._config.forge == "github":
-            return f"repo:{repository}:ref:refs/heads/{branch}"
-        return f"project_path:{repository}:ref_type:branch:ref:{branch}"
+    def _branch(self) -> str:
+        ref = "ref:refs/heads/" if self._config.forge == "github" else "ref_type:branch:ref:"
+        return self._subject(ref + self._config.branch)
 
-    def _of_environment(self) -> dict[str, str]:
-        """GitHub's subject names the environment in place of the branch; GitLab's knows no environment."""
-        if self._config.forge == "gitlab":
-            return {"sub": self._of_branch()}
-        environment = f"repo:{self._config.repository}:environment:{self._config.environment}"
-        return {"sub": environment, "ref": f"refs/heads/{self._config.branch}"}
+    def _subject(self, what: str) -> str:
+        """
+        Return the subject of a job's token.
+
+        https://docs.github.com/en/actions/reference/security/oidc,
+        https://docs.gitlab.com/ci/secrets/id_token_authentication/
+        """
+        prefix = "repo" if self._config.forge == "github" else "project_path"
+        return f"{prefix}:{self._config.repository}:{what}"

@@ -257,12 +257,14 @@ class PipelineConfig(Keys):
     """
     `pilot:pipeline`: which CI may act on this stack, without a stored key.
 
-    `provider_arn` is the forge's OIDC provider where the account has it already, for there can be one per account.
-    `state_bucket` is Pulumi's, where its state is in S3; `permissions_boundary_arn` bounds every role that is made.
+    `repository` is what the forge's tokens call it: on GitHub `owner@1/name@2`, with ids, where it was made since the
+    middle of 2026. `provider_arn` is the forge's OIDC provider where the account has it already, for there can be one
+    per account. `state_bucket` is Pulumi's, where its state is in S3, and `state_key_arn` the key of its secrets;
+    `permissions_boundary_arn` bounds every role that is made.
     """
 
     forge: Literal["github", "gitlab"]
-    repository: Annotated[str, Field(pattern=r"^[\w.-]+(/[\w.-]+)+$")]
+    repository: Annotated[str, Field(pattern=r"^[\w.-]+(@\d+)?(/[\w.-]+(@\d+)?)+$")]
     branch: Annotated[str, Field(pattern=r"^[\w./-]+$")] = "main"
     environment: Word
     provider_arn: Annotated[str, Field(pattern=r"^arn:aws:iam::\d{12}:oidc-provider/.+$")] | None = None

@@ -88,18 +88,23 @@ def public_port(kind: str, props: Props) -> Iterator[str]:
 
 
 def weights(kind: str, props: Props) -> Iterator[str]:
-    """AWS takes any weights from 0 to 999; the percent is only what it says if they sum to 100."""
+    """
+    AWS takes any weights from 0 to 999; the percent is only what it says if they sum to 100.
+
+    At 0 and at 100 there is nothing to change between, and a cookie would keep users where nobody shall be.
+    """
     if kind not in ("aws:lb/listener:Listener", "aws:lb/listenerRule:ListenerRule"):
         return
     for action in props.get("defaultActions") or props.get("actions") or []:
         forward = action.get("forward") or {}
-        found = [group.get("weight") for group in forward.get("targetGroups") or []]
+        found = [group.get("weight") or 0 for group in forward.get("targetGroups") or []]
         if len(found) < 2:
             continue
-        if sum(weight or 0 for weight in found) != 100:
-            said = " + ".join(f"{weight or 0:g}" for weight in found)
+        if sum(found) != 100:
+            said = " + ".join(f"{weight:g}" for weight in found)
             yield f"the weights are {said}; they should sum to 100, or the percent is another than the stack file says"
-        if not (forward.get("stickiness") or {}).get("enabled"):
+        sticky = (forward.get("stickiness") or {}).get("enabled")
+        if all(found) and not sticky:
             yield "users change between the variants at each request; enable stickiness"
 
 

@@ -119,6 +119,23 @@ def test_a_deployment_that_is_not_through_is_said(state: Deployment) -> None:
     assert found(live=live) == [(Cause.DEPLOYMENT, f"deployment {state}: 2 of 3 tasks")]
 
 
+@pytest.mark.parametrize(
+    ("state", "changed", "settling"),
+    [
+        pytest.param(Deployment.IN_PROGRESS, (), True, id="in-progress"),
+        pytest.param(Deployment.FAILED, (), False, id="failed"),
+        pytest.param(Deployment.IN_PROGRESS, (updated(threshold=(2, 90)),), False, id="and-drift"),
+        pytest.param(Deployment.COMPLETED, (), False, id="clean"),
+    ],
+)
+def test_only_a_deployment_in_progress_ends_by_itself(
+    state: Deployment, changed: tuple[Change, ...], settling: bool
+) -> None:
+    live = replace(LIVE, deployment=state, detail="2 of 3 tasks")
+
+    assert compare("prod", DECLARED, live, planned=[], changed=changed).settling is settling
+
+
 def test_what_cannot_be_read_is_not_clean() -> None:
     assert found(live=Unreadable("ecs:DescribeServices answered AccessDenied")) == [
         (Cause.DRIFT, "live state unknown: ecs:DescribeServices answered AccessDenied")
@@ -188,7 +205,7 @@ def test_the_comment_of_a_preview() -> None:
             {"staging": [], "prod": [replace(change, op="replace"), made], "demo": "percent 15 is no stage"}
         )
         == """\
-<!-- pilot preview -->
+<!-- pilot preview: staging, prod, demo -->
 
 ### pulumi preview
 

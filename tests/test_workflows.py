@@ -67,6 +67,55 @@ def test_a_pipe_fails_where_any_part_of_it_fails(path: Path) -> None:
     assert not pipes or _yaml.safe_load(path.read_text())["defaults"]["run"]["shell"] == "bash"
 
 
+def test_every_stack_is_previewed_reconciled_and_looked_at_with_its_own_role() -> None:
+    """A role that `infra/` makes reads one stack."""
+    gitlab = _yaml.safe_load(GITLAB.read_text())
+    assert set(gitlab[".stacks"]["parallel"]["matrix"][0]["STACK"]) == STACKS
+    for name, job, role in (
+        ("preview", "preview", "PREVIEW"), ("reconcile", "reconcile", "CONTROLLER"), ("nightly", "drift", "PREVIEW"),
+    ):  # fmt: skip
+        found = jobs(ROOT / f".github/workflows/{name}.yml")[job]
+        (assumed,) = [
+            one["with"]["role-to-assume"] for one in found["steps"] if "role-to-assume" in one.get("with", {})
+        ]
+        assert set(found["strategy"]["matrix"]["stack"]) == STACKS
+        assert assumed == "${{ vars[format('AWS_" + role + "_ROLE_{0}', matrix.stack)] }}"
+        assert ".stacks" in gitlab[job]["extends"]
+        assert f'"AWS_{role}_ROLE_${{STACK^^}}"' in gitlab[job]["script"][0]
+
+
+@pytest.mark.parametrize("forge", ["github", "gitlab"])
+@pytest.mark.parametrize(
+    ("codes", "ends"),
+    [
+        pytest.param("75 75 0", 0, id="once-live"),
+        pytest.param("75 2", 2, id="at-once-where-a-person-must-act"),
+        pytest.param("0", 0, id="at-once-where-live"),
+        pytest.param("75 " * 99, 75, id="not-for-ever"),
+    ],
+)
+def test_up_waits_for_a_deployment_and_for_nothing_else(forge: str, codes: str, ends: int, tmp_path: Path) -> None:
+    if forge == "github":
+        script = next(
+            one["run"] for one in steps(ROOT / ".github/workflows/up-stack.yml") if "drift" in one.get("run", "")
+        )
+    else:
+        script = _yaml.safe_load(GITLAB.read_text())[".up"]["script"][-1]
+    (tmp_path / "codes").write_text("\n".join(codes.split()) + "\n")
+    pilot = tmp_path / ".venv" / "bin" / "pilot"
+    pilot.parent.mkdir(parents=True)
+    pilot.write_text("#!/bin/sh\ncode=$(head -n 1 codes)\nsed -i 1d codes\nexit $code\n")
+    sleep = tmp_path / "sleep"
+    sleep.write_text("#!/bin/sh\n")
+    for made in (pilot, sleep):
+        made.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "STACK": "prod"}
+
+    done = subprocess.run(["bash", "-eo", "pipefail", "-c", script], cwd=tmp_path, env=environment, check=False)
+
+    assert done.returncode == ends
+
+
 def test_only_the_default_branch_gets_roles_that_write() -> None:
     up = _yaml.safe_load((ROOT / ".github/workflows/up.yml").read_text())
     job = jobs(ROOT / ".github/workflows/up-stack.yml")["up"]
@@ -74,6 +123,8 @@ def test_only_the_default_branch_gets_roles_that_write() -> None:
     assert up[True]["push"] == {"branches": ["main"]}
     assert "github.ref == 'refs/heads/main'" in up["jobs"]["staging"]["if"]
     assert up["jobs"]["prod"]["needs"] == "staging"
+    assert "needs.staging.result == 'success' || inputs.stack == 'prod'" in up["jobs"]["prod"]["if"]
+    assert "github.ref == 'refs/heads/main'" in up["jobs"]["prod"]["if"]
     assert {one["with"]["stack"] for one in up["jobs"].values()} == STACKS
     assert job["environment"] == "${{ inputs.stack }}"
     assert job["concurrency"] == {"group": "pulumi-${{ inputs.stack }}", "cancel-in-progress": False}
@@ -174,13 +225,13 @@ def test_a_percent_that_is_raised_by_hand_has_no_evidence(
     [
         ([{"id": 7, "body": "hello"}], "--request POST --data-urlencode body@comment.md https://git/notes"),
         (
-            [{"id": 7, "body": "x"}, {"id": 8, "body": "<!-- pilot preview -->\nold"}],
+            [{"id": 7, "body": "x"}, {"id": 8, "body": "<!-- pilot preview: prod -->\nold"}],
             "--request PUT --data-urlencode body@comment.md https://git/notes/8",
         ),
     ],
 )
 def test_gitlab_gets_one_note_and_the_token_is_no_argument(notes: Any, request_: str, tmp_path: Path) -> None:
-    (tmp_path / "comment.md").write_text("<!-- pilot preview -->\nnew")
+    (tmp_path / "comment.md").write_text("<!-- pilot preview: prod -->\nnew")
     (tmp_path / "answer").write_text(json.dumps(notes))
     curl = tmp_path / "curl"
     log = f'echo "$@" >> {tmp_path}/arguments; cat >> {tmp_path}/input'

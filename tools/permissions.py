@@ -66,7 +66,7 @@ def _whom(statement: Any) -> str:
     ((kind, who),) = statement["Principal"].items()
     claims = statement["Condition"]
     said = "; ".join(
-        f"`{_general(key.split(':')[-1])}` is `{_general(value)}`"
+        f"`{_general(key.split(':')[-1])}` is {' or '.join(f'`{_general(one)}`' for one in _listed(value))}"
         for pairs in claims.values()
         for key, value in pairs.items()
     )
@@ -76,11 +76,15 @@ def _whom(statement: Any) -> str:
 def _line(statement: Any) -> str:
     reason = re.sub(r"(?<!^)(?=[A-Z])", " ", statement["Sid"]).lower()
     actions, resources = (
-        ", ".join(f"`{_general(one)}`" for one in ([value] if isinstance(value, str) else value))
+        ", ".join(f"`{_general(one)}`" for one in _listed(value))
         for value in (statement["Action"], statement["Resource"])
     )
     condition = f", if `{_general(json.dumps(statement['Condition']))}`" if "Condition" in statement else ""
     return f"- **{reason}**: {actions} on {resources}{condition}"
+
+
+def _listed(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)
 
 
 def _general(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,6 @@ from controller.drift import Cause, Change, Drift, shown
 from controller.messages.markdown import escape
 from controller.messages.pull_request import BODY_LIMIT
 
-MARK = "<!-- pilot preview -->"  # by which the one comment is found again
 _SIGN = {"create": "+", "update": "~", "replace": "±", "delete": "-"}
 
 
@@ -53,12 +53,13 @@ def drift_json(drift: Drift) -> dict[str, Any]:
 
 def preview_comment(previews: Mapping[str, Sequence[Change] | str]) -> str:
     """
-    The one comment for *previews*, stack to what would change, or to why the preview was refused.
+    The comment for *previews*, stack to what would change, or to why the preview was refused.
 
-    Every value comes from files of the pull request and is escaped. It fits what a forge takes; what does not is left
-    out, and said.
+    Its first line names the stacks, so that the comment is found again by it. Every value comes from files of the pull
+    request and is escaped. It fits what a forge takes; what does not is left out, and said.
     """
-    parts = [MARK, "### pulumi preview"]
+    stacks = ", ".join(re.sub(r"[^\w.-]", "", stack) for stack in previews)
+    parts = [f"<!-- pilot preview: {stacks} -->", "### pulumi preview"]
     for stack, preview in previews.items():
         if isinstance(preview, str):
             lines = "\n".join(f"> {escape(line)}" for line in preview.splitlines() if line.strip())

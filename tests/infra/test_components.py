@@ -164,20 +164,24 @@ def test_alarms_tell_an_encrypted_topic_and_two_of_them_roll_back(evaluate: Eval
 # ---------------------------------------------------------------- pipeline and controller
 
 
-def test_github_may_preview_from_pull_requests_and_apply_from_branch_and_environment(
-    evaluate: Evaluate, config: Config
+@pytest.mark.parametrize("repository", ["acme/shop", "acme@12/shop@345"])
+def test_github_may_preview_from_pull_requests_and_the_branch_and_apply_from_branch_and_environment(
+    evaluate: Evaluate, config: Config, repository: str
 ) -> None:
-    made = evaluate(config(**{"pilot:pipeline": PIPELINE}))
+    """The names of repositories made since the middle of 2026 have ids in them."""
+    made = evaluate(config(**{"pilot:pipeline": {**PIPELINE, "repository": repository}}))
 
     host = "token.actions.githubusercontent.com"
     assert trusted(made, "preview") == {
-        "StringEquals": {f"{host}:aud": "sts.amazonaws.com"},
-        "StringLike": {f"{host}:sub": "repo:acme/shop:pull_request"},
+        "StringEquals": {
+            f"{host}:aud": "sts.amazonaws.com",
+            f"{host}:sub": [f"repo:{repository}:pull_request", f"repo:{repository}:ref:refs/heads/main"],
+        },
     }
     assert trusted(made, "up") == {
         "StringEquals": {
             f"{host}:aud": "sts.amazonaws.com",
-            f"{host}:sub": "repo:acme/shop:environment:prod",
+            f"{host}:sub": [f"repo:{repository}:environment:prod"],
             f"{host}:ref": "refs/heads/main",
         }
     }
@@ -196,10 +200,13 @@ def test_gitlab_applies_from_its_branch_alone(evaluate: Evaluate, config: Config
 
     made = evaluate(config(**{"pilot:pipeline": pipeline}))
 
-    assert trusted(made, "up")["StringEquals"] == {
-        "gitlab.com:aud": "https://gitlab.com",
-        "gitlab.com:sub": "project_path:acme/shop:ref_type:branch:ref:live",
+    assert trusted(made, "up") == {
+        "StringEquals": {
+            "gitlab.com:aud": "https://gitlab.com",
+            "gitlab.com:sub": ["project_path:acme/shop:ref_type:branch:ref:live"],
+        }
     }
+    assert trusted(made, "preview")["StringLike"]["gitlab.com:sub"][0] == "project_path:acme/shop:ref_type:branch:ref:*"
 
 
 def test_a_provider_that_the_account_has_is_used_and_a_boundary_bounds_every_role(
@@ -221,8 +228,8 @@ def test_a_provider_that_the_account_has_is_used_and_a_boundary_bounds_every_rol
 def test_the_controller_in_ci_reads_from_the_branch_and_may_write_nothing(evaluate: Evaluate, config: Config) -> None:
     made = evaluate(config(**{"pilot:pipeline": PIPELINE, "pilot:controller": {"runs": "ci"}}))
 
-    subject = trusted(made, "controller")["StringEquals"]["token.actions.githubusercontent.com:sub"]
-    assert subject == "repo:acme/shop:ref:refs/heads/main"
+    subjects = trusted(made, "controller")["StringEquals"]["token.actions.githubusercontent.com:sub"]
+    assert subjects == ["repo:acme/shop:ref:refs/heads/main"]
     assert allowed(made, "controller").keys() == {
         "ecs:DescribeServices", "ecs:DescribeTaskDefinition", "elasticloadbalancing:DescribeListeners",
         "elasticloadbalancing:DescribeTargetGroups", "ssm:GetParameter", "cloudwatch:DescribeAlarms",

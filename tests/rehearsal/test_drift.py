@@ -33,11 +33,12 @@ class Shop:
         data = self._write(percent, **{**self._settings, **settings})
         (self.folder / "Pulumi.staging.yaml").write_bytes(data)
 
-    def up(self, percent: int, **settings: Any) -> None:
+    def up(self, percent: int, *, settled: bool = True, **settings: Any) -> None:
         self.declare(percent, **settings)
         self.engine.up("staging", (self.folder / "Pulumi.yaml").read_bytes(), self._bytes())
         self.cloud.now += timedelta(minutes=5)
-        self.cloud.settle()
+        if settled:
+            self.cloud.settle()
 
     def run(self, *args: str) -> int:
         """Run `pilot` in the folder, which stays as it is; its exit code."""
@@ -125,8 +126,12 @@ def test_a_deployment_that_ecs_took_back_is_drift(
     assert shop.run("drift", "--stack", "staging", "--exit-code") == 0
     assert capsys.readouterr().out == "staging: declared, applied and live agree\n"
     shop.cloud.break_image(broken)
-    shop.up(0, image=broken)
+    shop.up(0, settled=False, image=broken)
 
+    assert shop.run("drift", "--stack", "staging", "--exit-code") == 75
+    assert capsys.readouterr().out.startswith("staging: deployment: deployment in progress: ")
+
+    shop.cloud.settle()
     assert shop.run("drift", "--stack", "staging", "--exit-code") == 2
     out = capsys.readouterr().out
     assert "staging: drift: stable runs shop-api:1, applied was shop-api:2; the deployment was taken back" in out
