@@ -54,7 +54,11 @@ class Network(pulumi.ComponentResource):
     def _create(self, name: str, config: NetworkConfig) -> None:
         child = pulumi.ResourceOptions(parent=self)
         zones = config.zones or ZONES
-        names = aws.get_availability_zones_output(state="available", opts=pulumi.InvokeOptions(parent=self)).names
+        # Not the local zones that an account has opted into: these have neither load balancers nor NAT gateways.
+        regular = aws.GetAvailabilityZonesFilterArgs(name="opt-in-status", values=["opt-in-not-required"])
+        names = aws.get_availability_zones_output(
+            state="available", filters=[regular], opts=pulumi.InvokeOptions(parent=self)
+        ).names
         public, private = _blocks(config.cidr or CIDR, zones)
         vpc = aws.ec2.Vpc(name, cidr_block=config.cidr or CIDR, enable_dns_hostnames=True, opts=child)
         gateway = aws.ec2.InternetGateway(name, vpc_id=vpc.id, opts=child)
@@ -78,7 +82,9 @@ class Network(pulumi.ComponentResource):
         self, name: str, vpc_id: pulumi.Input[str], block: str, zone: pulumi.Input[str], routes: pulumi.Input[str]
     ) -> pulumi.Output[str]:
         child = pulumi.ResourceOptions(parent=self)
-        subnet = aws.ec2.Subnet(name, vpc_id=vpc_id, cidr_block=block, availability_zone=zone, opts=child)
+        # It stays where it is, also when the list of zones changes: a subnet in another zone is another subnet.
+        stays = pulumi.ResourceOptions(parent=self, ignore_changes=["availabilityZone"])
+        subnet = aws.ec2.Subnet(name, vpc_id=vpc_id, cidr_block=block, availability_zone=zone, opts=stays)
         association = aws.ec2.RouteTableAssociation(name, subnet_id=subnet.id, route_table_id=routes, opts=child)
         # Whoever uses the subnet waits until it has a way out.
         return pulumi.Output.all(subnet.id, association.id).apply(lambda ids: str(ids[0]))
