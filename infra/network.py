@@ -54,7 +54,7 @@ class Network(pulumi.ComponentResource):
     def _create(self, name: str, config: NetworkConfig) -> None:
         child = pulumi.ResourceOptions(parent=self)
         zones = config.zones or ZONES
-        # Not the local zones that an account has opted into: these have neither load balancers nor NAT gateways.
+        # Not the local zones that an account may have opted into, which lack much.
         regular = aws.GetAvailabilityZonesFilterArgs(name="opt-in-status", values=["opt-in-not-required"])
         names = aws.get_availability_zones_output(
             state="available", filters=[regular], opts=pulumi.InvokeOptions(parent=self)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-_WIDTH, _HEIGHT = 920, 560
+_WIDTH, _HEIGHT = 920, 515
 _LINE = 'stroke="#57606a" stroke-width="1.5" fill="none"'
 
 
@@ -57,15 +57,15 @@ def picture() -> str:
             286,
             230,
             70,
-            "Systems Manager",
-            "parameter percent: last applied",
-            "parameter settings: polled by the app",
+            "Systems Manager, parameters",
+            "percent: last applied",
+            "settings: polled by the app",
         ),
         _box(
             20,
             390,
             250,
-            130,
+            105,
             "Git: stack files and policy",
             "percent is one line",
             "the controller opens pull requests",
@@ -76,10 +76,10 @@ def picture() -> str:
             330,
             390,
             250,
-            130,
+            105,
             "CI, by OIDC",
             "preview role: only reads,",
-            "  any pull request",
+            "  pull requests and the branch",
             "up role: branch and environment",
             "  pulumi preview, pulumi up",
         ),
@@ -87,23 +87,23 @@ def picture() -> str:
             640,
             390,
             260,
-            130,
+            105,
             "Pulumi program, infra/",
             "checks the stack file first",
             "declares all that is above",
             "writes the percent last",
         ),
         _arrow("140,85 200,85 200,114 265,114"),
-        _arrow("340,140 340,200", "100 - percent", (255, 160)),
-        _arrow("430,140 430,165 520,165 520,200", "percent", (445, 160)),
-        _arrow("455,105 640,105 640,87 670,87"),
-        _arrow("600,228 640,228 640,175 670,175"),
+        _arrow("390,140 390,200", "100 - percent", (298, 164)),
+        _arrow("430,140 430,160 520,160 520,200", "percent", (528, 164)),
+        _arrow("400,88 400,48 650,48 650,87 670,87"),
+        _arrow("610,228 640,228 640,175 670,175"),
         _arrow("785,216 785,232"),
-        _arrow("600,300 670,320", "", (0, 0)),
+        _arrow("600,300 650,300 650,320 670,320"),
         _arrow("265,300 145,300 145,390", "pull request", (150, 340)),
-        _arrow("270,455 330,455", "merge", (282, 448)),
-        _arrow("580,455 640,455", "up", (602, 448)),
-        _arrow("785,390 785,356"),
+        _arrow("270,442 330,442", "merge", (282, 435)),
+        _arrow("580,442 640,442", "up", (602, 435)),
+        _arrow("785,390 785,356", "percent", (793, 377)),
         "</svg>",
     ]
     return "\n".join(parts) + "\n"

@@ -23,17 +23,20 @@ ROOT = Path(__file__).parents[2]
 STABLE = "registry.example/api@sha256:" + "a" * 64
 CANDIDATE = "registry.example/api@sha256:" + "b" * 64
 with warnings.catch_warnings(action="ignore"):
-    pulumi_aws.ec2.SecurityGroup  # noqa: B018 - importing it warns of its deprecated parts
+    pulumi_aws.ec2.SecurityGroup  # noqa: B018 - importing them warns of their deprecated parts
+    pulumi_aws.s3.Bucket  # noqa: B018
 ACCOUNT = "123456789012"
 _SECRET = "4dabf18193072939515e22adb298388d"
 
 
 @dataclass
 class Program(mocks.Mocks):
-    """What one run of the program registered, by type and name."""
+    """What one run of the program registered, by type and name, and what it told the engine of it."""
 
     resources: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     providers: dict[tuple[str, str], str] = field(default_factory=dict)
+    ignored: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    after: dict[tuple[str, str], set[str]] = field(default_factory=dict)
 
     def call(self, args: mocks.MockCallArgs) -> Any:
         return {
@@ -82,6 +85,18 @@ class Program(mocks.Mocks):
         return value["value"] if isinstance(value, dict) and _SECRET in value else value
 
 
+class Monitor(mocks.MockMonitor):
+    """Remembers what mocks are not told."""
+
+    mocks: Program
+
+    def RegisterResource(self, request: Any) -> Any:  # noqa: N802 - the protocol's name
+        key = (request.type, request.name)
+        self.mocks.ignored[key] = list(request.ignoreChanges)
+        self.mocks.after[key] = {"/".join(urn.split("$")[-1].split("::")[-2:]) for urn in request.dependencies}
+        return super().RegisterResource(request)
+
+
 def evaluate(config: Mapping[str, Any], stack: str = "staging") -> Program:
     """Run the program with *config*, which is the `config:` of a stack file."""
     made = Program()
@@ -89,7 +104,7 @@ def evaluate(config: Mapping[str, Any], stack: str = "staging") -> Program:
     def run() -> None:
         settings = {k: v if isinstance(v, str) else json.dumps(v) for k, v in config.items()}
         pulumi.runtime.set_all_config(settings)
-        mocks.set_mocks(made, "pilot", stack, preview=False)
+        mocks.set_mocks(made, "pilot", stack, preview=False, monitor=Monitor(made))
         program = str(ROOT / "infra" / "__main__.py")
         pulumi.runtime.test(lambda: runpy.run_path(program, run_name="__main__") and None)()
 

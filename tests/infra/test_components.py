@@ -11,6 +11,7 @@ import pulumi
 import pytest
 
 from tests.infra import whole
+from tests.infra.conftest import evaluate
 
 Evaluate = Callable[..., Any]
 Config = Callable[..., dict[str, Any]]
@@ -34,6 +35,170 @@ def allowed(made: Any, role: str) -> dict[str, list[str]]:
 def trusted(made: Any, role: str) -> dict[str, Any]:
     (statement,) = json.loads(made.of("Role")[role]["assumeRolePolicy"])["Statement"]
     return dict(statement["Condition"])
+
+
+@pytest.fixture(scope="module")
+def all_on() -> Any:
+    """The program with everything on, prod with traffic at 10 %."""
+    return evaluate(whole.everything(whole.shipped("prod")), "prod")
+
+
+PRIVATE = [f"network-private-{i}-id" for i in range(3)]
+BALANCER = {"LoadBalancer": "suffix/ingress"}
+CANDIDATE = {**BALANCER, "TargetGroup": "suffix/candidate"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "expected"),
+    [
+        ("Vpc", "network", {"enableDnsHostnames": True}),
+        ("RouteTable", "network-public", {"routes": [{"cidrBlock": "0.0.0.0/0", "gatewayId": "network-id"}]}),
+        ("RouteTable", "network-2-private", {"routes": [{"cidrBlock": "0.0.0.0/0", "natGatewayId": "network-2-id"}]}),
+        ("NatGateway", "network-2", {"subnetId": "network-public-2-id"}),
+        ("Cluster", "cluster", {"settings": [{"name": "containerInsights", "value": "enabled"}]}),
+        ("LogGroup", "cluster", {"retentionInDays": 365}),
+        ("LoadBalancer", "ingress", {"internal": False, "loadBalancerType": "application", "securityGroups": ["ingress-id"]}),
+        ("TargetGroup", "candidate", {
+            "port": 8080, "protocol": "HTTP", "targetType": "ip", "healthCheck": {
+                "path": "/health", "matcher": "200", "interval": 10, "timeout": 5, "healthyThreshold": 2,
+                "unhealthyThreshold": 3}}),
+        ("Service", "candidate", {
+            "desiredCount": 3, "launchType": "FARGATE", "taskDefinition": "arn:candidate",
+            "deploymentMinimumHealthyPercent": 100, "deploymentMaximumPercent": 200, "healthCheckGracePeriodSeconds": 60,
+            "loadBalancers": [{"containerName": "app", "containerPort": 8080, "targetGroupArn": "arn:candidate"}],
+            "networkConfiguration": {"subnets": PRIVATE, "securityGroups": ["cluster-id"], "assignPublicIp": False}}),
+        ("TaskDefinition", "candidate", {"executionRoleArn": "arn:execution", "taskRoleArn": "arn:task", "skipDestroy": True}),
+        ("Policy", "stable-cpu", {"targetTrackingScalingPolicyConfiguration": {
+            "targetValue": 60, "scaleOutCooldown": 60, "scaleInCooldown": 300, "disableScaleIn": False,
+            "predefinedMetricSpecification": {"predefinedMetricType": "ECSServiceAverageCPUUtilization"}}}),
+        ("Policy", "stable-requests", {"targetTrackingScalingPolicyConfiguration": {
+            "targetValue": 600, "scaleOutCooldown": 60, "scaleInCooldown": 300, "disableScaleIn": False,
+            "predefinedMetricSpecification": {
+                "predefinedMetricType": "ALBRequestCountPerTarget", "resourceLabel": "suffix/ingress/suffix/stable"}}}),
+        ("MetricAlarm", "candidate-latency", {
+            "metricName": "TargetResponseTime", "dimensions": CANDIDATE, "period": 60, "evaluationPeriods": 10,
+            "datapointsToAlarm": 10, "comparisonOperator": "GreaterThanThreshold",
+            "evaluateLowSampleCountPercentiles": "ignore"}),
+        ("MetricAlarm", "candidate-unhealthy", {
+            "metricName": "UnHealthyHostCount", "dimensions": CANDIDATE, "statistic": "Maximum", "threshold": 0,
+            "evaluationPeriods": 5, "datapointsToAlarm": 5, "comparisonOperator": "GreaterThanThreshold"}),
+        ("MetricAlarm", "alarms-silence", {
+            "metricName": "RequestCount", "dimensions": BALANCER, "threshold": 1, "comparisonOperator": "LessThanThreshold"}),
+        ("MetricAlarm", "controller-missed", {
+            "dimensions": {"QueueName": "ontogra-api-svc-prod-controller-missed"}, "threshold": 0,
+            "alarmActions": ["arn:alarms"]}),
+        ("BucketServerSideEncryptionConfiguration", "ingress-logs", {
+            "rules": [{"applyServerSideEncryptionByDefault": {"sseAlgorithm": "AES256"}}]}),
+        ("Queue", "controller-missed", {"sqsManagedSseEnabled": True}),
+        ("TaskDefinition", "controller", {
+            "executionRoleArn": "arn:controller-execution", "taskRoleArn": "arn:controller", "skipDestroy": True}),
+        ("SecurityGroup", "controller", {
+            "egress": [{"protocol": "tcp", "fromPort": 443, "toPort": 443, "cidrBlocks": ["0.0.0.0/0"]}]}),
+    ],
+)  # fmt: skip
+def test_a_resource_is_as_the_documentation_says(all_on: Any, kind: str, name: str, expected: dict[str, Any]) -> None:
+    made = all_on.of(kind)[name]
+
+    assert {key: made[key] for key in expected} == expected
+    assert kind != "SecurityGroup" or "ingress" not in made
+
+
+def test_doors_are_open_to_the_internet_for_the_load_balancer_alone(all_on: Any) -> None:
+    doors = {
+        (name, rule["fromPort"], rule["toPort"])
+        for name, group in all_on.of("SecurityGroup").items()
+        for rule in group.get("ingress", [])
+        if rule.get("cidrBlocks")
+    }
+
+    assert doors == {("ingress", 80, 80), ("ingress", 443, 443)}
+
+
+@pytest.mark.parametrize(("task", "stop"), [("stable", 30), ("candidate", 30), ("controller", None)])
+def test_no_container_owns_its_host_or_writes_to_its_image(all_on: Any, task: str, stop: int | None) -> None:
+    container = all_on.container(task)
+
+    assert (container["essential"], container["readonlyRootFilesystem"], container["user"]) == (True, True, "10001")
+    assert container.get("stopTimeout") == stop
+    assert container.get("linuxParameters") == ({"initProcessEnabled": True} if stop else None)
+    assert "privileged" not in container
+
+
+def test_the_schedule_starts_the_task_in_private_subnets(all_on: Any) -> None:
+    target = all_on.of("Schedule")["controller"]["target"]
+
+    assert target["ecsParameters"] == {
+        "launchType": "FARGATE", "taskCount": 1, "taskDefinitionArn": "arn:controller",
+        "networkConfiguration": {"subnets": PRIVATE, "securityGroups": ["controller-id"], "assignPublicIp": False},
+    }  # fmt: skip
+    assert target["retryPolicy"] == {"maximumRetryAttempts": 2, "maximumEventAgeInSeconds": 300}
+
+
+def test_services_of_aws_use_what_is_ours_for_our_account_alone(all_on: Any) -> None:
+    documents = [
+        *(one["assumeRolePolicy"] for one in all_on.of("Role").values()),
+        *(one["policy"] for kind in ("Key", "TopicPolicy", "BucketPolicy") for one in all_on.of(kind).values()),
+    ]
+    statements = [one for text in documents for one in json.loads(text)["Statement"]]
+    services = [one for one in statements if "Service" in one["Principal"]]
+
+    assert len(services) == 8
+    for one in services:
+        ((operator, bound),) = one["Condition"].items()
+        assert (operator, bound) in (
+            ("StringEquals", {"aws:SourceAccount": "123456789012"}),
+            ("ArnLike", {"aws:SourceArn": "arn:aws:elasticloadbalancing:us-east-1:123456789012:loadbalancer/*"}),
+        )
+
+
+def test_the_engine_is_told_what_is_not_ours_to_change_and_what_waits_for_what(all_on: Any, config: Config) -> None:
+    ecs, ssm = "aws:ecs/service:Service", "aws:ssm/parameter:Parameter"
+    listener = "aws:lb/listener:Listener/ingress"
+
+    assert all_on.ignored[ecs, "stable"] == ["desiredCount"]
+    assert evaluate(config()).ignored[ecs, "stable"] == []
+    assert all_on.ignored["aws:ec2/subnet:Subnet", "network-private-0"] == ["availabilityZone"]
+    assert {listener, f"{ssm}/settings"} <= all_on.after[ecs, "candidate"]
+    assert {listener, f"{ecs}/stable", f"{ecs}/candidate"} <= all_on.after[ssm, "percent"]
+    block = "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock/ingress-logs"
+    assert block in all_on.after["aws:s3/bucketPolicy:BucketPolicy", "ingress-logs"]
+
+
+def test_permissions_name_what_aws_compares_them_with(all_on: Any) -> None:
+    """Log groups are named in two ways, and a key that is being made has no tag yet."""
+    statements = [
+        statement
+        for kind in ("Policy", "RolePolicy")
+        for one in all_on.of(kind).values()
+        if "policy" in one
+        for statement in json.loads(one["policy"])["Statement"]
+    ]
+
+    def resources(action: str) -> set[str]:
+        found = [
+            one
+            for one in statements
+            if action in ([one["Action"]] if isinstance(one["Action"], str) else one["Action"])
+        ]
+        assert found, action
+        return {
+            name
+            for one in found
+            for name in ([one["Resource"]] if isinstance(one["Resource"], str) else one["Resource"])
+        }
+
+    logs = "arn:aws:logs:us-east-1:123456789012:log-group:"
+    groups = {f"{logs}/ecs/ontogra-cluster/ontogra-api-svc", f"{logs}/ecs/ontogra-api-svc-prod/controller"}
+    for action in ("ListTagsForResource", "TagResource", "UntagResource"):
+        assert resources(f"logs:{action}") == groups
+    for action in ("CreateLogGroup", "DeleteLogGroup", "PutRetentionPolicy"):
+        assert resources(f"logs:{action}") == {f"{group}:*" for group in groups}
+    assert resources("logs:DescribeLogGroups") == {f"{logs}*"}
+    assert resources("cloudwatch:DescribeAlarms") == {"arn:aws:cloudwatch:us-east-1:123456789012:alarm:*"}
+    tagging = [one["Condition"] for one in statements if "kms:TagResource" in one["Action"]]
+    assert tagging == [
+        {"StringEquals": {"aws:RequestTag/pilot-stack": "prod"}}, {"StringEquals": {"aws:ResourceTag/pilot-stack": "prod"}},
+    ]  # fmt: skip
 
 
 # ---------------------------------------------------------------- network

@@ -111,7 +111,11 @@ def test_the_alarm_is_more_than_2_percent_for_10_minutes(evaluate: Evaluate, con
     assert alarm["threshold"] == 2
     assert (alarm["evaluationPeriods"], alarm["datapointsToAlarm"]) == (10, 10)
     errors, requests, percent = alarm["metricQueries"]
-    assert {one["metric"]["period"] for one in (errors, requests)} == {60}
+    assert [one["metric"] for one in (errors, requests)] == [
+        {"namespace": "AWS/ApplicationELB", "metricName": metric, "period": 60, "stat": "Sum",
+         "dimensions": {"LoadBalancer": "suffix/ingress", "TargetGroup": "suffix/stable"}}
+        for metric in ("HTTPCode_Target_5XX_Count", "RequestCount")
+    ]  # fmt: skip
     assert percent["expression"] == "IF(requests > 0, 100 * FILL(errors, 0) / requests, 0)"
 
 
