@@ -5,6 +5,8 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 # Its package on PyPI downloads a binary at installation, so that it is on PATH, or comes from its Go module.
 ACTIONLINT = $(shell command -v actionlint || echo go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12)
+PIN = $(BIN)/pip-compile --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links \
+  --no-emit-trusted-host --no-header --no-annotate
 export XDG_CACHE_HOME ?= $(HOME)/.cache
 
 # Importing pulumi_aws without bytecode takes four times as long.
@@ -44,9 +46,8 @@ bench: setup
 	$(BIN)/python -m bench
 
 pins:
-	$(BIN)/pip-compile --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url \
-	  --no-emit-find-links --no-emit-trusted-host --no-header --no-annotate \
-	  --output-file requirements.txt requirements.in
+	$(PIN) --output-file requirements.txt requirements.in
+	$(PIN) --constraint requirements.txt --output-file image/requirements.txt image/requirements.in
 
 schema: setup
 	$(BIN)/pilot policy schema > rollout.schema.json

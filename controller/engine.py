@@ -205,11 +205,11 @@ def _without_debug_messages() -> Iterator[None]:
     They are nearly half of what a run costs.
     """
     told = log.debug
-    log.debug = lambda *_message, **_of: None  # type: ignore[assignment]
+    log.debug = lambda *_message, **_of: None
     try:
         yield
     finally:
-        log.debug = told  # type: ignore[assignment]
+        log.debug = told
 
 
 def parsed(name: str, data: bytes) -> dict[str, Any]:

@@ -88,124 +88,114 @@ def tell(command: Path, stack: str, config: Config, plan: list[tuple[str, Callab
         return Story(runs, aws)
 
 
-def stage(percent: int) -> Callable[[Config], Config]:
-    return lambda config: at(config, percent)
+def stage(percent: int, **service: str) -> Callable[[Config], Config]:
+    return lambda config: at(config, percent, **service)
 
 
-BEGIN = [("preview", stage(0)), ("first", stage(0))]
+def exposed(exposure: str, percent: int) -> Callable[[Config], Config]:
+    return lambda config: whole.exposed(config, exposure, percent)
 
 
 @pytest.fixture(scope="module")
-def flag(pulumi_command: Path) -> Story:
-    """Staging as it is shipped."""
+def staging(pulumi_command: Path) -> Story:
+    """Staging by `traffic`; then as it is shipped, by `flag`; then its app polls."""
+    none = exposed("traffic", 0)
     return tell(pulumi_command, "staging", whole.shipped("staging"), [
-        *BEGIN, ("again", stage(0)), ("advance", stage(10)), ("revert", stage(0)), ("destroy", None),
-    ])  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def traffic(pulumi_command: Path) -> Story:
-    """Prod with everything on, through a whole rollout: the candidate becomes stable, and the next one comes."""
-    config = whole.everything(whole.shipped("prod"))
-    candidate, following = config["pilot:service"]["candidateImage"], whole.of(config, "f" * 64)
-    config["pilot:rollout"]["percent"] = 0
-    return tell(pulumi_command, "prod", config, [
-        *BEGIN, ("advance", stage(10)), ("all", stage(100)),
-        ("promote", lambda c: at(c, 100, image=candidate)),
-        ("next", lambda c: at(c, 0, image=candidate, candidateImage=following)),
+        ("preview", none), ("first", none), ("traffic", exposed("traffic", 10)),
+        ("flag", stage(0)), ("again", stage(0)), ("advance", stage(10)), ("revert", stage(0)),
+        ("polls", stage(0, delivery="parameter")), ("polled", stage(10, delivery="parameter")),
         ("destroy", None),
     ])  # fmt: skip
 
 
-def test_a_preview_from_nothing_makes_nothing_and_says_what_up_does(flag: Story, traffic: Story) -> None:
-    for story in (flag, traffic):
+@pytest.fixture(scope="module")
+def prod(pulumi_command: Path) -> Story:
+    """Prod with everything on, through a whole rollout by `traffic`, to the next candidate; then by `flag`."""
+    config = whole.everything(whole.shipped("prod"))
+    candidate, following = config["pilot:service"]["candidateImage"], whole.of(config, "f" * 64)
+    config["pilot:rollout"]["percent"] = 0
+    return tell(pulumi_command, "prod", config, [
+        ("preview", stage(0)), ("first", stage(0)), ("advance", stage(10)), ("all", stage(100)),
+        ("promote", stage(100, image=candidate)),
+        ("next", stage(0, image=candidate, candidateImage=following)),
+        ("flag", exposed("flag", 0)), ("flag advance", exposed("flag", 10)),
+        ("destroy", None),
+    ])  # fmt: skip
+
+
+def test_a_preview_from_nothing_makes_nothing_and_says_what_up_does(staging: Story, prod: Story) -> None:
+    for story in (staging, prod):
         assert story.runs["preview"].changes == story.runs["first"].changes
         assert story.runs["preview"].changes.keys() == {"create"}
         assert (story.aws["preview"]["images"], story.aws["preview"]["roles"]) == ({}, [])
 
 
-def test_a_second_up_changes_nothing(flag: Story) -> None:
-    assert flag.runs["again"].changes.keys() == {"same"}
+def test_a_second_up_changes_nothing(staging: Story) -> None:
+    assert staging.runs["again"].changes.keys() == {"same"}
 
 
-@pytest.mark.parametrize("run", ["advance", "revert"])
-def test_a_stage_of_flag_touches_task_definition_service_and_parameter_alone(flag: Story, run: str) -> None:
-    assert set(flag.runs[run].steps) == {
+def test_a_stage_of_flag_touches_task_definition_service_and_parameter_alone(staging: Story, prod: Story) -> None:
+    steps = {
         Step("replace", f"{ECS}taskDefinition:TaskDefinition", "stable"),
         Step("update", f"{ECS}service:Service", "stable"),
         Step("update", SSM, "percent"),
     }
-    assert len(flag.runs[run].steps) == 3
+    for applied in (staging.runs["advance"], staging.runs["revert"], prod.runs["flag advance"]):
+        assert (set(applied.steps), len(applied.steps)) == (steps, 3)
+    assert staging.aws["advance"]["parameters"] == prod.aws["flag advance"]["parameters"] == {"percent": "10"}
 
 
-@pytest.mark.parametrize("run", ["advance", "all"])
-def test_a_stage_of_traffic_touches_weights_and_parameter_alone(traffic: Story, run: str) -> None:
-    assert traffic.runs[run].steps == (Step("update", ELB, "ingress"), Step("update", SSM, "percent"))
+def test_a_stage_of_traffic_touches_weights_and_parameter_alone(staging: Story, prod: Story) -> None:
+    for applied in (staging.runs["traffic"], prod.runs["advance"], prod.runs["all"]):
+        assert applied.steps == (Step("update", ELB, "ingress"), Step("update", SSM, "percent"))
+    assert staging.aws["traffic"]["weights"] == prod.aws["advance"]["weights"] == [[90, 10]]
+    assert staging.aws["traffic"]["parameters"]["percent"] == prod.aws["advance"]["parameters"]["percent"] == "10"
 
 
-def test_a_revert_leaves_what_was_before_but_for_two_revisions_more(flag: Story) -> None:
-    before, after = flag.aws["again"], flag.aws["revert"]
+def test_a_revert_leaves_what_was_before_but_for_two_revisions_more(staging: Story) -> None:
+    before, after = staging.aws["again"], staging.aws["revert"]
 
     assert {**after, "tasks": before["tasks"]} == before
     assert after["tasks"] == before["tasks"] + 2
 
 
-def test_at_0_and_100_both_variants_run_and_their_weights_sum_to_100(traffic: Story) -> None:
-    assert traffic.aws["first"]["weights"] == [[100, 0]]
-    assert traffic.aws["all"]["weights"] == [[0, 100]]
-    assert traffic.aws["all"]["images"] == traffic.aws["first"]["images"]
+def test_at_0_and_100_both_variants_run_and_their_weights_sum_to_100(prod: Story) -> None:
+    assert prod.aws["first"]["weights"] == [[100, 0]]
+    assert prod.aws["all"]["weights"] == [[0, 100]]
+    assert prod.aws["all"]["images"] == prod.aws["first"]["images"]
 
 
-def test_users_come_by_https_and_http_sends_them_there(flag: Story) -> None:
-    assert flag.aws["first"]["listeners"] == [(80, "HTTP", "redirect"), (443, "HTTPS", "forward")]
+def test_users_come_by_https_and_http_sends_them_there(staging: Story) -> None:
+    assert staging.aws["first"]["listeners"] == [(80, "HTTP", "redirect"), (443, "HTTPS", "forward")]
 
 
-def test_promotion_changes_the_stable_service_while_nobody_is_on_it(traffic: Story) -> None:
-    assert set(traffic.runs["promote"].steps) == {
+def test_promotion_changes_the_stable_service_while_nobody_is_on_it(prod: Story) -> None:
+    assert set(prod.runs["promote"].steps) == {
         Step("replace", f"{ECS}taskDefinition:TaskDefinition", "stable"),
         Step("update", f"{ECS}service:Service", "stable"),
     }
-    assert traffic.aws["promote"]["weights"] == [[0, 100]]
-    assert len(set(traffic.aws["promote"]["images"].values())) == 1
+    assert prod.aws["promote"]["weights"] == [[0, 100]]
+    assert len(set(prod.aws["promote"]["images"].values())) == 1
 
 
-def test_the_next_candidate_comes_once_nobody_is_on_the_one_before(traffic: Story) -> None:
-    steps = [(one.type.rsplit(":", 1)[1], one.name) for one in traffic.runs["next"].steps]
+def test_the_next_candidate_comes_once_nobody_is_on_the_one_before(prod: Story) -> None:
+    steps = [(one.type.rsplit(":", 1)[1], one.name) for one in prod.runs["next"].steps]
 
     assert set(steps) == {
         ("Listener", "ingress"), ("TaskDefinition", "candidate"), ("Service", "candidate"), ("Parameter", "percent"),
     }  # fmt: skip
     assert steps.index(("Listener", "ingress")) < steps.index(("Service", "candidate"))
     assert steps[-1] == ("Parameter", "percent")
-    assert traffic.aws["next"]["weights"] == [[100, 0]]
-    assert traffic.aws["next"]["parameters"]["percent"] == "0"
+    assert prod.aws["next"]["weights"] == [[100, 0]]
+    assert prod.aws["next"]["parameters"]["percent"] == "0"
 
 
-def test_destroy_leaves_nothing_but_revisions(flag: Story, traffic: Story) -> None:
-    for story in (flag, traffic):
+def test_destroy_leaves_nothing_but_revisions(staging: Story, prod: Story) -> None:
+    for story in (staging, prod):
         left = {name for name, value in story.aws["destroy"].items() if value}
         assert left == {"tasks"}
 
 
-@pytest.mark.parametrize(("stack", "exposure"), [("staging", "traffic"), ("prod", "flag")])
-def test_the_other_exposure_applies_too_and_its_stage_changes_as_little(
-    pulumi_command: Path, stack: str, exposure: str
-) -> None:
-    config = whole.exposed(whole.shipped(stack), exposure)
-
-    story = tell(pulumi_command, stack, config, [("first", stage(0)), ("advance", stage(10))])
-
-    kinds = sorted(step.type.rsplit(":", 1)[1] for step in story.runs["advance"].steps)
-    expected = {"flag": ["Parameter", "Service", "TaskDefinition"], "traffic": ["Listener", "Parameter"]}
-    assert kinds == expected[exposure]
-    assert story.aws["advance"]["parameters"] == {"percent": "10"}
-
-
-def test_an_app_that_polls_gets_the_stage_without_a_new_task(pulumi_command: Path) -> None:
-    config = whole.shipped("staging")
-    config["pilot:service"]["delivery"] = "parameter"
-
-    story = tell(pulumi_command, "staging", config, [("first", stage(0)), ("advance", stage(10))])
-
-    assert story.runs["advance"].steps == (Step("update", SSM, "settings"), Step("update", SSM, "percent"))
-    assert '"percent": 10' in story.aws["advance"]["parameters"]["settings"]
+def test_an_app_that_polls_gets_the_stage_without_a_new_task(staging: Story) -> None:
+    assert staging.runs["polled"].steps == (Step("update", SSM, "settings"), Step("update", SSM, "percent"))
+    assert '"percent": 10' in staging.aws["polled"]["parameters"]["settings"]

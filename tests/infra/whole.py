@@ -32,9 +32,10 @@ def in_local_aws(cloud: LocalAws, config: dict[str, Any]) -> dict[str, Any]:
 
 
 def exposed(config: dict[str, Any], exposure: str, percent: int = 0) -> dict[str, Any]:
-    service = dict(config["pilot:service"])
-    if exposure == "traffic":
-        service["candidateImage"] = of(config, NEXT)
+    """Return *config* with that exposure, by the container's environment."""
+    service = {**config["pilot:service"], "candidateImage": of(config, NEXT), "delivery": "environment"}
+    if exposure == "flag":
+        del service["candidateImage"]
     rollout = {**config["pilot:rollout"], "exposure": exposure, "percent": percent}
     return {**config, "pilot:service": service, "pilot:rollout": rollout}
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from controller.errors import ConfigError
-from tests.policypack.mistakes import DIGEST, DOCUMENT, PROJECT, Session, changed, infra, page, refusals, session
+from tests.policypack.mistakes import DIGEST, DOCUMENT, PLAIN, PROJECT, Session, changed, infra, page, refusals, session
 
 
 def test_every_mistake_is_refused_by_whom_the_documentation_says() -> None:
@@ -26,20 +26,21 @@ def tried() -> Iterator[Session]:
         yield opened
 
 
-@pytest.mark.parametrize(("stack", "exposure"), [("staging", "flag"), ("prod", "traffic")])
-def test_what_is_right_passes(tried: Session, stack: str, exposure: str) -> None:
-    """The shipped program, with the next stage declared."""
-    tried.commit(staging=0 if stack == "staging" else 100, prod=0)
+@pytest.mark.parametrize(("percent", "exposure"), [(10, "flag"), (0, "traffic"), (10, "traffic")])
+def test_what_is_right_passes(tried: Session, percent: int, exposure: str) -> None:
+    """The shipped program: the next stage by `flag`; by `traffic` before anybody is in the pilot, and the next stage."""
+    tried.commit(staging=100, prod=0)
     candidate = {"candidateImage": DIGEST} if exposure == "traffic" else {}
-    file = changed(service=candidate, rollout={"percent": 10, "exposure": exposure})
+    rest = PLAIN if percent == 0 else {}
+    file = changed(service=candidate, rollout={"percent": percent, "exposure": exposure}, **rest)
 
-    assert tried.refused(stack, file, infra) == {}
+    assert tried.refused("prod", file, infra) == {}
 
 
 def test_up_without_a_preview_is_stopped_before_the_percent_is_anywhere(tried: Session) -> None:
     """The Automation API's `up` makes none, nor does `pulumi up --skip-preview`."""
     tried.commit(staging=100, prod=0)
-    tried.program, file = infra, yaml.safe_dump(changed(rollout={"percent": 100})).encode()
+    tried.program, file = infra, yaml.safe_dump(changed(rollout={"percent": 100}, **PLAIN)).encode()
     stack = tried.workspace.stack("prod", PROJECT, file, create=True)
 
     with pytest.raises(ConfigError, match="percent goes from 0 to 100 and skips 10, 20, 50"):
