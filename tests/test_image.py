@@ -32,6 +32,8 @@ def test_the_image_has_the_versions_that_are_tested() -> None:
 def test_the_image_is_pinned_and_not_root() -> None:
     lines = (ROOT / "image" / "Dockerfile").read_text().splitlines()
 
-    assert all(re.fullmatch(r"FROM \S+@sha256:[0-9a-f]{64}( AS build)?", line) for line in lines if line.startswith("FROM"))
+    assert all(
+        re.fullmatch(r"FROM \S+@sha256:[0-9a-f]{64}( AS build)?", line) for line in lines if line.startswith("FROM")
+    )
     assert "ARG USER_ID=10001" in lines  # the default of pilot:service.user
     assert [line for line in lines if line.startswith("USER")] == ["USER $USER_ID"]

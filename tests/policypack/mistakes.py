@@ -30,7 +30,8 @@ from controller.rehearsal.localcloud import Engine, LocalAws
 from tests.facts import ROOT
 
 with warnings.catch_warnings(action="ignore"):
-    aws.ec2.SecurityGroup  # noqa: B018 - importing it warns of its deprecated parts
+    aws.ec2.SecurityGroup  # noqa: B018 - importing them warns of their deprecated parts
+    aws.s3.Bucket  # noqa: B018
 
 DOCUMENT = ROOT / "docs" / "mistakes.md"
 DIGEST = "registry.example/api@sha256:" + "a" * 64

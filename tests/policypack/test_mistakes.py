@@ -40,7 +40,8 @@ def test_what_is_right_passes(tried: Session, percent: int, exposure: str) -> No
 def test_up_without_a_preview_is_stopped_before_the_percent_is_anywhere(tried: Session) -> None:
     """The Automation API's `up` makes none, nor does `pulumi up --skip-preview`."""
     tried.commit(staging=100, prod=0)
-    tried.program, file = infra, yaml.safe_dump(changed(rollout={"percent": 100}, **PLAIN)).encode()
+    given = {**PLAIN, "pilot:network": tried.cloud.network()}
+    tried.program, file = infra, yaml.safe_dump(changed(rollout={"percent": 100}, **given)).encode()
     stack = tried.workspace.stack("prod", PROJECT, file, create=True)
 
     with pytest.raises(ConfigError, match="percent goes from 0 to 100 and skips 10, 20, 50"):
