@@ -253,7 +253,7 @@ def test_an_advance_to_a_stage_that_the_policy_no_longer_has_is_replaced(advanci
     tip = repository.sync()
     policy = repository.read(tip, "rollout.yaml")
     assert policy is not None
-    changed = world._written(tip, {"rollout.yaml": policy.replace(b"percent: 50", b"percent: 30")}, "a smaller step")
+    changed = world.committed(tip, {"rollout.yaml": policy.replace(b"percent: 50", b"percent: 30")}, "a smaller step")
     assert repository.push([RefUpdate("refs/heads/main", tip, changed)])
 
     advancing.reconcile()
@@ -367,7 +367,7 @@ def test_an_edit_that_raises_another_stack_is_not_green(advancing: Scene) -> Non
     git = advancing.world._git
     data = git.read(head, FILE_NAME)
     assert data is not None
-    more = advancing.world._written(head, {"Pulumi.eu.yaml": data}, "and another")
+    more = advancing.world.committed(head, {"Pulumi.eu.yaml": data}, "and another")
     assert git.push([RefUpdate(f"refs/heads/{branch}", head, more)])
 
     advancing.reconcile()
@@ -485,7 +485,7 @@ def test_a_branch_is_touched_only_where_the_base_demands_it(advancing: Scene) ->
     (pull,) = advancing.open()
     git = world._git
     tip = git.sync()
-    other = world._written(tip, {"other.txt": b"x"}, "elsewhere")
+    other = world.committed(tip, {"other.txt": b"x"}, "elsewhere")
     assert git.push([RefUpdate("refs/heads/main", tip, other)])
     assert advancing.reconcile()[1] == []
 
