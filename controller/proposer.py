@@ -19,6 +19,7 @@ from controller.errors import ConfigError
 from controller.messages import proposals, pull_request
 from controller.messages.proposals import Proposal
 from controller.model import Decision, Verdict
+from controller.policy.schema import SetFlag
 from controller.ports import CheckState, Forge, Merge, PrState, PullRequest, Repository
 
 ADVANCES = 0
@@ -182,12 +183,20 @@ class Proposer:
             return f"{file} is at {now} % now"
         if proposal.asked_by:
             return None
+        if proposal.verdict is Verdict.FLIP and not self._is_ordered(proposal):
+            return f"no trigger of {observe.POLICY_FILE} asks for it"
         current = proposals.ident(proposal.stack, proposal.verdict, proposal.changes, observe.file_commit(self.facts))
         if proposals.attempted(current, proposal.attempt) != proposal.id:
             return f"{file} has changed since"
         if self.wanted is None and urgency(proposal) == ADVANCES and self._old(proposal):
             return f"its evidence of {proposal.evidence_at:%Y-%m-%d %H:%M} UTC has aged out: {self._why}"
         return None
+
+    def _is_ordered(self, flip: Proposal) -> bool:
+        """Whether triggers of the policy, whatever they say now, set all that *flip* sets."""
+        rules = [trigger.then for trigger in self.facts.policy.triggers.values()]
+        orders = {(rule.set, rule.to) for rule in rules if isinstance(rule, SetFlag)}
+        return all((path, new) in orders for path, (_, new) in flip.changes.items())
 
     def _old(self, proposal: Proposal) -> bool:
         return self.decision.window.now - proposal.evidence_at > self.facts.policy.pull_request_ages_out
@@ -288,7 +297,7 @@ class Proposer:
             if bad_news:
                 self._check(pr, CheckState.FAILURE)
             return
-        if pr.behind and not bad_news:
+        if not bad_news and self.branches.is_behind(pr, proposal):
             pr = self._updated(pr, proposal)
         state = CheckState.FAILURE if bad_news else CheckState.SUCCESS
         self._try(lambda: self._check(pr, state))
@@ -306,10 +315,10 @@ class Proposer:
         if self.wanted is None or not self._is_wanted(proposal) or not self._old(proposal):
             return
         fresh = self._body(proposals.again(self.wanted, proposal.attempt))
-        body = pull_request.refreshed(pr.body, fresh)
+        body, shown = pull_request.refreshed(pr.body, fresh)
         done = f"refreshed the evidence of #{pr.number}"
-        if body != fresh:
-            done = f"renewed #{pr.number}; a person edited its text, so the evidence shown in it is still the former"
+        if not shown:
+            done = f"renewed #{pr.number}; a person edited our text, so the evidence shown in it is still the former"
         self._do(done, lambda: self.forge.edit(pr.number, body=body))
 
     def _check(self, pr: PullRequest, state: CheckState) -> None:

@@ -79,6 +79,10 @@ class MemoryGit(Git):
             at = parent
         return tuple(found)
 
+    def conflicts(self, one: str, other: str) -> bool:
+        """As the local forge sees it: both changed a file."""
+        return bool(self.changed(one, other).keys() & self.changed(other, one).keys())
+
     def _find_merge_base(self, base: str, head: str) -> str | None:
         common = self._ancestors(base) & self._ancestors(head)
         return next((oid for oid in common if not any(oid in self._ancestors(o) - {o} for o in common)), None)

@@ -97,7 +97,6 @@ BRIEF = ("advance", "github")
 IMPOSSIBLE = {
     ("github", "duplicates"),  # it lets no second one be opened
     ("gitlab", "duplicates"),
-    ("gitea", "up-to-date"),  # it does not tell a conflict reliably, so that nothing is done about one
 }
 PASSES = 8  # more until nothing is written any more means that it never ends
 

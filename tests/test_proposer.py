@@ -16,8 +16,8 @@ from controller.messages import proposals, pull_request
 from controller.model import Verdict
 from controller.ports import CheckState, Forge, Merge, PrState, PullRequest, RefUpdate
 from controller.reconcile import Outcome
-from tests.forge_world import FILE_NAME, LocalWorld
-from tests.memory import MemoryGit, Server
+from tests.forge_world import FILE_NAME, POLICY, LocalWorld
+from tests.memory import MemoryGit, Server, by_hand
 from tests.steps import Faulty, stepped
 from tests.world import BEGIN
 
@@ -460,15 +460,27 @@ def test_a_squatted_branch_gets_no_pull_request_of_ours(scene: Scene) -> None:
 
 
 def test_a_persons_words_in_the_body_survive_fresh_evidence_and_closing(advancing: Scene) -> None:
-    """The proposal in it is renewed all the same, so that it ages from now."""
-    advancing.world.edit(1, body="Bo agrees.\n\n" + advancing.open()[0].body)
+    """Around ours the evidence is renewed; in ours only the proposal, so that it ages from now."""
+    ours = advancing.open()[0].body
+    advancing.world.edit(1, body=f"Bo agrees.\n\n{ours}\nSo does Cy.\n")
     advancing.world.now += timedelta(hours=25)
     outcome, steps = advancing.reconcile()
     assert steps == ["edit"]
-    assert outcome.actions == ("renewed #1; a person edited its text, so the evidence shown in it is still the former",)
+    assert outcome.actions == ("refreshed the evidence of #1",)
     assert advancing.reconcile()[1] == []
     (pull,) = advancing.open()
-    assert pull.body.startswith("Bo agrees.")
+    assert pull.body.startswith("Bo agrees.\n\n**Raise")
+    assert pull.body.endswith("So does Cy.\n")
+    until = f"to {advancing.world.now:%Y-%m-%d %H:%M}"
+    assert until in pull.body and until not in ours
+
+    advancing.world.edit(1, body=pull.body.replace("### Why", "### Why, says Dee"))
+    advancing.world.now += timedelta(hours=25)
+    assert advancing.reconcile()[0].actions == (
+        "renewed #1; a person edited our text, so the evidence shown in it is still the former",
+    )
+    assert advancing.reconcile()[1] == []
+    assert "### Why, says Dee" in advancing.open()[0].body
 
     advancing.world.source.silent = True
     advancing.world.now += timedelta(hours=25)
@@ -506,6 +518,20 @@ def test_a_branch_is_touched_only_where_the_base_demands_it(advancing: Scene) ->
     assert b"percent: 50" in data
 
 
+def test_where_the_forge_does_not_tell_a_conflict_git_does(advancing: Scene) -> None:
+    """None is not "no"; and a base that moved elsewhere is no conflict."""
+    advancing.mark(1, behind=None)
+    by_hand(advancing.world._git, {"other.txt": b"x"}, "elsewhere", advancing.world.now)
+    assert advancing.reconcile()[1] == []
+
+    advancing.world.commit("main", "    exposure:", "    # a note\n    exposure:")
+    advancing.mark(1, behind=False)
+    assert advancing.reconcile()[1] == []
+    advancing.mark(1, behind=None)
+    assert advancing.reconcile()[0].actions[0] == "brought #1 up to date with main"
+    assert advancing.reconcile()[1] == []
+
+
 def test_one_that_is_not_to_be_merged_now_is_not_brought_up_to_date(advancing: Scene) -> None:
     """A push would cost an approval for nothing."""
     advancing.world.commit("main", "    exposure:", "    # a note\n    exposure:")
@@ -540,6 +566,23 @@ def test_a_flip_does_only_where_it_is_named() -> None:
         scene = Scene(more)
         scene.bad("mic_grant", 0.4)
         assert ("merge" in scene.reconcile()[1]) == merged
+
+
+def test_a_flip_that_no_trigger_of_the_policy_asks_for_is_closed_and_not_merged() -> None:
+    """Its id and its branch are right: anyone can compute the one and push the other."""
+    scene = Scene("merges_by_itself: [flip]\n")
+    scene.bad("mic_grant", 0.4)
+    scene.failing = {"merge": TransientError("not yet")}
+    scene.reconcile()
+    scene.failing = {}
+    policy = (POLICY + "merges_by_itself: [flip]\n").replace("to: native", "to: primer")
+    by_hand(scene.world._git, {"rollout.yaml": policy.encode()}, "the other way", scene.world.now)
+    scene.world.source.silent = True
+
+    outcome, steps = scene.reconcile()
+
+    assert steps == ["edit", "close", "push"]
+    assert outcome.actions == ("closed #1: no trigger of rollout.yaml asks for it",)
 
 
 @pytest.mark.parametrize("mark", [{"draft": True}, {"armed": True}, {"queued": True}])

@@ -536,6 +536,19 @@ def test_an_advance_of_a_stack_that_cannot_be_judged_does_not_stay_green(at_20: 
     assert at_20.refs() == before
 
 
+def test_an_advance_does_not_stay_green_where_no_policy_can_be_read(at_20: MemoryWorld) -> None:
+    """Nothing is judged then; a dry run and a pass over one stack write nothing."""
+    at_20.wait(days=5)
+    at_20.reconcile()
+    by_hand(at_20.git, {"rollout.yaml": None}, "gone", at_20.now)
+
+    for options in ({"dry_run": True}, {"stacks": ("prod",)}, {}):
+        assert [pr.check and pr.check[0] for pr in at_20.open("prod")] == [CheckState.SUCCESS]
+        with pytest.raises(ConfigError, match=r"rollout.yaml is missing"):
+            at_20.reconcile(**options)
+    assert [pr.check and pr.check[0] for pr in at_20.open("prod")] == [CheckState.FAILURE]
+
+
 def test_a_failed_deployment_holds(at_20: MemoryWorld) -> None:
     """The circuit breaker's word counts."""
     at_20.wait(days=5)

@@ -213,11 +213,11 @@ def test_credentials_reach_the_server_and_no_message(clone: Clone, server: Serve
 
 
 def test_a_silent_server_ends_in_time(clone: Clone, server: Server) -> None:
-    git = clone(server.url, timeout=timedelta(seconds=0.3))
+    git = clone(server.url, timeout=timedelta(seconds=0.1))
     server.hang.clear()
 
-    with pytest.raises(TransientError, match=r"no answer in 0\.3 s; the next run tries again"):
-        git.sync()
+    with pytest.raises(TransientError, match=r"no answer in 1 s; the next run tries again"):
+        git.sync()  # the first fetch may take ten times as long
 
 
 def test_an_unreachable_server_is_for_the_next_run(clone: Clone) -> None:
