@@ -100,8 +100,8 @@ def _written(
             proposer = Proposer(
                 repository, forge, sight, judged.facts, judged.decision, prs, dry_run=dry_run, may_advance=may_advance
             )
-            number, error = proposer.run(), _worst(proposer.errors)
-            done = replace(judged, actions=tuple(proposer.actions), pull_request=number, error=error)
+            number, error = proposer.run(), _worst(proposer.effects.errors)
+            done = replace(judged, actions=tuple(proposer.effects.actions), pull_request=number, error=error)
             return done, proposer.advanced
         except Exception as error:  # as in `_judged`
             failed = Outcome(judged.stack, error=error)

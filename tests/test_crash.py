@@ -31,8 +31,8 @@ from controller.errors import PilotError
 from controller.forges.git import Git
 from controller.messages import proposals
 from controller.ports import Forge, PrState, PullRequest
-from controller.proposer import HANDS_OFF
 from controller.rollback import rollback
+from controller.theirs import HANDS_OFF
 from tests.forge_world import FILE_NAME, ForgeWorld, LocalWorld, summary
 from tests.hosted_world import Hosting
 from tests.memory import MemoryGit, Server
