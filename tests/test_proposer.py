@@ -288,6 +288,7 @@ def test_nothing_of_a_queued_one_is_touched_but_its_check_for_bad_news(advancing
     assert now.check is not None
     assert (now.check[0] is CheckState.FAILURE) == failed
     assert replace(now, check=None) == replace(queued, check=None)
+    assert advancing.reconcile()[1] == []
 
 
 def test_an_edited_branch_in_the_queue_is_not_even_told(advancing: Scene) -> None:
@@ -756,6 +757,25 @@ def test_an_outdated_revert_stays_until_the_new_one_could_be_opened(scene: Scene
     assert scene.titles() == ["20% -> 0% (revert)"]
     scene.failing = {}
     assert scene.reconcile()[1] == ["open", "check", "edit", "close", "push"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "steps"),
+    [('hold: ""', 'hold: "we look"', []), ("percent: 20 ", "percent: 30 ", ["edit", "close", "push"])],
+)
+def test_an_outdated_revert_stays_where_the_new_one_was_declined(
+    scene: Scene, old: str, new: str, steps: list[str]
+) -> None:
+    """Unless it starts from another percent than there is now: then it takes nothing back."""
+    scene.bad()
+    scene.reconcile()
+    scene.world.commit("main", old, new)
+    scene.failing = {"edit": TransientError("502")}
+    scene.reconcile()
+    scene.failing = {}
+    scene.world.close(2)
+
+    assert scene.reconcile()[1] == steps
 
 
 def test_what_a_forge_gives_instead_of_a_new_one_is_looked_at(advancing: Scene) -> None:
