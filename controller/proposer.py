@@ -153,7 +153,7 @@ class Proposer:
 
     def _is_wanted(self, proposal: Proposal) -> bool:
         """Whether *proposal* is an attempt at what is wanted."""
-        if self.wanted is None or proposal.asked_by or proposal.changes != self.wanted.changes:
+        if self.wanted is None or proposal.changes != self.wanted.changes:
             return False
         return proposal.id == proposals.attempted(self.wanted.id, proposal.attempt)
 

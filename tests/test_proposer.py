@@ -246,19 +246,21 @@ def test_of_two_the_safer_one_stays_when_the_evidence_has_recovered(advancing: S
     assert (advance.number, mark.closed_reason) == (1, "overtaken by a revert, #2")
 
 
-def test_an_advance_to_a_stage_that_the_policy_no_longer_has_is_replaced(advancing: Scene) -> None:
-    """Its check must not say that the evidence asks for 50 % when it asks for 30 %."""
-    world = advancing.world
-    repository = world._git
-    tip = repository.sync()
-    policy = repository.read(tip, "rollout.yaml")
-    assert policy is not None
-    changed = world.committed(tip, {"rollout.yaml": policy.replace(b"percent: 50", b"percent: 30")}, "a smaller step")
-    assert repository.push([RefUpdate("refs/heads/main", tip, changed)])
+@pytest.mark.parametrize(("queued", "titles"), [(False, ["20% -> 30%"]), (True, ["20% -> 50%"])])
+def test_an_advance_to_a_stage_that_the_policy_no_longer_has_is_replaced(
+    advancing: Scene, queued: bool, titles: list[str]
+) -> None:
+    """Its check must not say that the evidence asks for 50 % when it asks for 30 %; in a queue it keeps its place."""
+    policy = POLICY.replace("percent: 50", "percent: 30")
+    by_hand(advancing.world._git, {"rollout.yaml": policy.encode()}, "a smaller step", advancing.world.now)
+    advancing.mark(1, queued=queued)
 
     advancing.reconcile()
 
-    assert advancing.titles() == ["20% -> 30%"]
+    assert advancing.titles() == titles
+    (pull,) = advancing.open()
+    assert pull.check is not None
+    assert (pull.check[0] is CheckState.FAILURE) == queued
 
 
 # ---------------------------------------------------------------- queue, draft, armed
