@@ -253,7 +253,7 @@ class Proposer:
         head = self.branches.push(proposal, pull_request.commit_message(proposal, self.decision.reasons))
         pr = self.forge.open(branch=name, title=title, body=self._body(proposal))
         found = self.branches.claimed(pr)
-        if found is None or found.id != proposal.id:
+        if found is None:
             self.effects.actions.append(f"left {name} to #{pr.number}, which someone else opened")
             return None
         self.effects.actions.append(f"#{pr.number}: opened {title}")

@@ -780,6 +780,17 @@ def test_an_outdated_revert_stays_where_the_new_one_was_declined(
     assert scene.reconcile()[1] == steps
 
 
+def test_a_closing_that_was_cut_short_is_not_finished_on_a_branch_that_a_person_edited(advancing: Scene) -> None:
+    """Nor is the branch taken for the same once more."""
+    (pull,) = advancing.open()
+    advancing.world.edit(1, body=pull_request.closed_body(pull.body, "superseded"))
+    edited = advancing.world.commit(pull.branch, "percent: 50", "percent: 30")
+
+    assert advancing.reconcile()[1] == ["comment", "check"]
+
+    assert [item.head for item in advancing.open()] == [edited]
+
+
 def test_what_a_forge_gives_instead_of_a_new_one_is_looked_at(advancing: Scene) -> None:
     """A listing that lags has hidden it: an open pull request of the same branch, with another's text."""
     advancing.world.edit(1, body="mine")
