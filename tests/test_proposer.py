@@ -398,6 +398,19 @@ def test_an_advance_that_lost_its_text_fails_on_bad_news(advancing: Scene, twice
     assert advancing.reconcile()[1] == ["check"]
 
 
+def test_an_advance_that_lost_its_text_and_was_edited_fails(advancing: Scene) -> None:
+    """Whatever the evidence says of what its name tells."""
+    (pull,) = advancing.open()
+    advancing.world.edit(1, body="we raise it")
+    advancing.world.commit(pull.branch, "percent: 50", "percent: 100")
+
+    advancing.reconcile()
+
+    (now,) = advancing.open()
+    assert now.check is not None
+    assert now.check[0] is CheckState.FAILURE
+
+
 @pytest.mark.parametrize("lost", [False, True])
 def test_no_advance_beside_a_revert_that_a_person_made_theirs(scene: Scene, lost: bool) -> None:
     """By editing its branch or rewriting its text: until it is merged or closed, it is still under way."""

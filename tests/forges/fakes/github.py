@@ -436,7 +436,6 @@ class GitHub(Forge):
 
     def _node(self, pull: Pull, viewer: str = "") -> Any:
         headline, _, text = self._message(pull.head).partition("\n")
-        approved = any(state == "APPROVED" for _, state, _ in pull.reviews)
         latest = {status["context"]: status for status in self.statuses.get(pull.head, ())}
 
         def context(_info: Any, name: str) -> Any:
@@ -460,14 +459,10 @@ class GitHub(Forge):
             "isMergeQueueEnabled": self.rules.queue,
             "mergeStateStatus": self.merge_state(pull) if pull.state == "open" else "UNKNOWN",
             "viewerDidAuthor": pull.author == viewer,
-            "reviewDecision": ("APPROVED" if approved else "REVIEW_REQUIRED") if self.rules.approvals else None,
             "autoMergeRequest": {"enabledAt": _time(pull.updated)} if pull.armed_by else None,
             "mergedBy": _actor(pull.ended_by) if pull.merged else None,
             "mergeCommit": {"oid": pull.merge_commit} if pull.merged else None,
             "timelineItems": lambda _info, **_: {"nodes": [closed] if closed else []},
-            "latestOpinionatedReviews": lambda _info, **_: {
-                "nodes": [{"state": state, "commit": {"oid": oid}} for _, state, oid in pull.reviews]
-            },
             "comments": lambda _info, first, after=None: _page(pull.comments, first, after),
             "commits": lambda _info, **_: {"nodes": [{"commit": commit}]},
         }
