@@ -793,6 +793,16 @@ def test_an_outdated_revert_stays_where_the_new_one_was_declined(
     assert scene.reconcile()[1] == steps
 
 
+def test_of_two_on_one_branch_the_first_stays_with_its_branch(advancing: Scene) -> None:
+    """A forge closes what is open of a branch that is deleted."""
+    (pull,) = advancing.open()
+    advancing.world.duplicate(1)
+
+    assert advancing.reconcile()[1] == ["edit", "close"]
+
+    assert [(item.number, item.head) for item in advancing.open()] == [(1, pull.head)]
+
+
 def test_a_closing_that_was_cut_short_is_not_finished_on_a_branch_that_a_person_edited(advancing: Scene) -> None:
     """Nor is the branch taken for the same once more."""
     (pull,) = advancing.open()
