@@ -16,6 +16,7 @@ from controller.messages import proposals, pull_request
 from controller.model import Verdict
 from controller.ports import CheckState, Forge, Merge, PrState, PullRequest, RefUpdate
 from controller.reconcile import Outcome
+from controller.theirs import HANDS_OFF
 from tests.forge_world import FILE_NAME, POLICY, LocalWorld
 from tests.memory import MemoryGit, Server, by_hand
 from tests.steps import Faulty, stepped
@@ -630,6 +631,17 @@ def test_an_edited_one_is_not_merged_and_another_is_opened_beside_it(percent: st
     scene.world.close(ours.number)
     assert scene.reconcile()[1] == []
     assert [pull.number for pull in scene.open()] == [theirs.number]
+
+
+def test_one_with_another_file_on_its_branch_is_not_merged() -> None:
+    """Ours is as we wrote it; what is beside it nobody has judged."""
+    scene = _unmerged_revert()
+    by_hand(scene.world._git, {"deploy.sh": b"x"}, "also", scene.world.now, branch=scene.open()[0].branch)
+
+    assert scene.reconcile()[1] == ["comment", "check", "push", "open", "check", "merge"]
+
+    (theirs,) = scene.open()
+    assert (theirs.number, HANDS_OFF in theirs.comments) == (1, True)
 
 
 def test_a_revert_takes_another_branch_than_one_that_holds_something_else(scene: Scene) -> None:

@@ -284,6 +284,7 @@ def test_a_closing_that_was_cut_short_is_finished(at_20: MemoryWorld) -> None:
     at_20.forge.edit(pr.number, body=pull_request.closed_body(pr.body, "superseded"))
 
     at_20.reconcile()
+    assert at_20.pulls("prod", PrState.CLOSED)[-1].body.count("**Closed by the controller") == 1
     (again,) = at_20.open("prod")
     at_20.forge.close_by_person(again.number, "Bo", at_20.now)
     at_20.reconcile()
