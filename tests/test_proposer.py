@@ -399,6 +399,23 @@ def test_an_advance_that_lost_its_text_fails_on_bad_news(advancing: Scene, twice
     assert advancing.reconcile()[1] == ["check"]
 
 
+@pytest.mark.parametrize(
+    ("bad", "mark", "steps"),
+    [(False, {}, ["check"]), (True, {}, []), (False, {"by_us": False}, []), (False, {"base": "release"}, [])],
+)
+def test_only_an_advance_of_ours_fails_where_its_stack_cannot_be_judged(
+    scene: Scene, bad: bool, mark: dict[str, Any], steps: list[str]
+) -> None:
+    """Nothing blocks a revert, and another's is another's."""
+    if bad:
+        scene.bad()
+    scene.reconcile()
+    scene.mark(1, **mark)
+    scene.world.commit("main", "percent: 20 ", "percent: twenty ")
+
+    assert scene.reconcile()[1] == steps
+
+
 def test_an_advance_that_lost_its_text_and_was_edited_fails(advancing: Scene) -> None:
     """Whatever the evidence says of what its name tells."""
     (pull,) = advancing.open()

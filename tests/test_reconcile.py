@@ -528,6 +528,7 @@ def test_an_advance_of_a_stack_that_cannot_be_judged_does_not_stay_green(at_20: 
         by_hand(at_20.git, {"Pulumi.prod.yaml": None}, "gone", at_20.now)
 
     at_20.reconcile(dry_run=True)
+    at_20.reconcile(stacks=("staging",))
     assert [pr.check and pr.check[0] for pr in at_20.open("prod")] == [CheckState.SUCCESS]
     at_20.reconcile()
 
@@ -580,6 +581,13 @@ def test_an_unknown_stack_is_refused_with_those_that_exist(world: MemoryWorld) -
 def test_exit_codes(errors: list[Exception], code: int) -> None:
     """A person's part outweighs a retry."""
     assert loop.exit_code([loop.Outcome("a", error=error) for error in errors] + [loop.Outcome("b")]) == code
+
+
+def test_of_several_errors_the_one_that_a_person_must_mend_is_told() -> None:
+    first, second = TransientError("x"), ConfigError("y")
+    assert loop._worst([first, second]) is second
+    assert loop._worst([first]) is first
+    assert loop._worst([]) is None
 
 
 # ---------------------------------------------------------------- races, and whose turn it is
