@@ -278,6 +278,34 @@ def test_one_whose_branch_is_gone_is_closed(world: Asked, monkeypatch: pytest.Mo
     assert again.pull_request.branch == first.branch
 
 
+def test_one_that_is_about_to_be_closed_does_not_count(world: Asked) -> None:
+    first = world.back().pull_request
+    world.edit(1, body=pull_request.closed_body(first.body, "superseded"))
+    assert world.back().lines[0].startswith("#2: opened")
+
+
+def test_a_branch_with_something_else_on_it_is_left_as_it_is(world: Asked) -> None:
+    first = world.back().pull_request
+    world.close(1)
+    theirs = world.commit(first.branch, "percent: 10 ", "percent: 15 ")
+
+    again = world.back().pull_request
+
+    assert again.branch != first.branch
+    assert world.heads()[first.branch] == theirs
+
+
+def test_one_that_the_forge_did_not_list_and_a_person_rewrote_is_named(
+    world: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = world.back().pull_request
+    world.edit(1, body="mine")
+    monkeypatch.setattr("controller.rollback._open", lambda *_: [])
+
+    with pytest.raises(ConfigError, match=rf"#1 .*holds {first.branch} and is not the controller's; merge or close it"):
+        world.back()
+
+
 def test_a_missing_permission_for_statuses_does_not_hide_what_was_opened(world: Asked) -> None:
     def step(name: str, effect: Callable[[], Any]) -> Any:
         if name == "check":
