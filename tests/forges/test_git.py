@@ -261,7 +261,8 @@ def test_history_is_read_once_and_what_is_kept_of_it_may_be_broken(
     (kept,) = mirror.glob("walk-*.json")
     kept.write_text(kept.read_text().replace(PROD, "Pulumi.other.yaml"))  # so that it can be told who believes it
     git = clone(directory=mirror)
-    next_ = remote.set("main", remote.commit({PROD: TEN}, first))
+    quiet = remote.commit({PROD: STACK_FILE, "other": b"1"}, first)
+    next_ = remote.set("main", remote.commit({PROD: TEN}, quiet))
     assert [commit.oid for commit in git.history(git.sync(), PROD)] == [next_]
 
     kept.write_text(text.replace("%s", next_))
