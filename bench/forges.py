@@ -19,7 +19,7 @@ from controller import observe
 from controller.forges.git import Git
 from controller.forges.local import LocalForge
 from controller.model import Bucket, Deployment, Exposure, Live, Query, Recorded, Series, Service, Window
-from controller.reconcile import exit_code, reconcile
+from controller.reconcile import ADVANCES_A_PASS, exit_code, reconcile
 
 STACKS = 1000
 OPEN = 50
@@ -107,7 +107,7 @@ def prepared(folder: Path) -> tuple[Callable[[], None], Callable[[], None], Call
     The peer is what Git itself takes to say where the refs are and to hand out the same thousand files.
     """
     remote, mirror = begin(folder), folder / "mirror"
-    opened = one_pass(Git(remote, directory=mirror))
+    opened = [action for _ in range(OPEN // ADVANCES_A_PASS) for action in one_pass(Git(remote, directory=mirror))]
     assert sum("opened" in action for action in opened) == OPEN, opened[:3]
 
     def ours() -> None:

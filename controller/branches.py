@@ -89,6 +89,13 @@ class Branches:
             return True
         return self.holds_only(proposal, pr.head)
 
+    def is_behind(self, pr: PullRequest, proposal: Proposal) -> bool:
+        """Whether *pr* must be brought up to date; where the forge does not tell, whether it conflicts."""
+        if pr.behind is not None:
+            return pr.behind
+        moved = observe.stack_file(proposal.stack) in self.repository.changed(pr.head, self.tip)
+        return moved and self.repository.conflicts(self.tip, pr.head)
+
     def push(self, proposal: Proposal, message: str) -> str:
         """
         Push the proposal's branch, or take it where it is there already, and return its head.

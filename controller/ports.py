@@ -96,6 +96,10 @@ class Repository(Protocol):
         """
         ...
 
+    def conflicts(self, one: str, other: str) -> bool:
+        """Whether a person would have to settle a merge of the two commits."""
+        ...
+
     def push(self, updates: Sequence[RefUpdate]) -> bool:
         """
         Apply all *updates* or none; False where a ref was not as expected (someone else was first).
@@ -126,7 +130,8 @@ class PullRequest:
 
     `closed_by` and `closed_at` name who merged or closed it. `check` is the latest status `rollout/evidence` on `head`.
     `armed`: the forge merges it by itself once its rules allow. `queued`: it is in a merge queue or train, and nothing
-    of it may be touched. `behind`: it cannot be merged until its branch is brought up to date with the base branch.
+    of it may be touched. `behind`: it cannot be merged until its branch is brought up to date with the base branch;
+    None where the forge does not tell whether it conflicts.
     `by_us`: it was opened by the account that the controller acts as; what no forge has said so of is left alone.
     """
 
@@ -148,7 +153,7 @@ class PullRequest:
     draft: bool = False
     armed: bool = False
     queued: bool = False
-    behind: bool = False
+    behind: bool | None = False
     by_us: bool = False
 
 

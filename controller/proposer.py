@@ -11,19 +11,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import TypeVar
 
 from controller import decide, observe
 from controller.branches import Branches
+from controller.effects import Effects
 from controller.errors import ConfigError
 from controller.messages import proposals, pull_request
 from controller.messages.proposals import Proposal
 from controller.model import Decision, Verdict
+from controller.policy.schema import SetFlag
 from controller.ports import CheckState, Forge, Merge, PrState, PullRequest, Repository
+from controller.theirs import Theirs
 
 ADVANCES = 0
-HANDS_OFF = "This branch was edited by a person; it is theirs now, and the controller leaves it alone."
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +60,13 @@ class Proposer:
         may_advance: bool = True,
     ) -> None:
         self.forge, self.facts, self.decision, self.prs, self.dry_run = forge, facts, decision, prs, dry_run
+        self.effects = Effects(forge, decision, dry_run=dry_run)
         self.base = repository.base
         self.branches = Branches(repository, sight.tip, facts.history)
         self.wanted: Proposal | None = None
         if decision.verdict is not Verdict.HOLD:
             self.wanted = proposals.of(decision, file_commit=observe.file_commit(facts), base=sight.tip)
-        self.actions: list[str] = []
-        self.errors: list[Exception] = []
-        self._why = decision.reasons[0]
+        self._theirs = Theirs(self.branches, self.effects)
         self._declined = ""
         self._may_advance = may_advance
         self.advanced = False
@@ -75,7 +74,7 @@ class Proposer:
 
     def run(self) -> int | None:
         """
-        The number of the open pull request, if any; what was done is in `actions`, what failed in `errors`.
+        The number of the open pull request, if any; what was done, and what failed, is in `effects`.
 
         A failure does not keep the next step from being tried: a revert does not wait for a permission that only the
         status check needs.
@@ -83,10 +82,10 @@ class Proposer:
         alive, ending = self._sorted()
         kept = max(alive, key=self._rank, default=None)
         if self._overtakes(kept):
-            failed = len(self.errors)
-            proposal = self._try(self._free)
-            opened = self._try(lambda: self._open(proposal)) if proposal is not None else None
-            if len(self.errors) > failed:
+            failed = len(self.effects.errors)
+            proposal = self.effects.attempt(self._free)
+            opened = self.effects.attempt(self._open, proposal) if proposal is not None else None
+            if len(self.effects.errors) > failed:
                 ending = []  # nothing goes before the new one is there
             else:
                 there = opened is not None or (proposal is not None and self.dry_run)
@@ -100,26 +99,14 @@ class Proposer:
             ending += [(item, self._instead(item, kept)) for item in rest]
             alive = [item for item in alive if item not in rest]
         for item in alive:
-            self._try(lambda item=item: self._tend(item, merge=item is kept))  # type: ignore[misc]
+            self.effects.attempt(self._tend, item, merge=item is kept)
         for item, reason in ending:
-            self._try(lambda item=item, reason=reason: self._close(item.pr, reason))  # type: ignore[misc]
+            self.effects.attempt(self._close, item.pr, reason)
         if self._declined and not any(item.proposal.verdict is Verdict.REVERT for item in alive):
-            self.errors.append(ConfigError(f"a revert is due and none is open: {self._declined}; {self._why}"))
+            self.effects.errors.append(
+                ConfigError(f"a revert is due and none is open: {self._declined}; {self.effects.why}")
+            )
         return kept.pr.number if kept else None
-
-    def _try(self, step: Callable[[], T]) -> T | None:
-        try:
-            return step()
-        except Exception as error:  # also a bug met in one step; it is told, and the others go on
-            self.errors.append(error)
-            return None
-
-    def _do(self, done: str, *effects: Callable[[], object]) -> None:
-        """Do it and, where nothing of it failed, note it as *done*."""
-        if not self.dry_run:
-            for effect in effects:
-                effect()
-        self.actions.append(f"would have {done}" if self.dry_run else done)
 
     # ------------------------------------------------------------ what there is
 
@@ -135,12 +122,12 @@ class Proposer:
         for pr in self.prs:
             proposal = self.branches.claimed(pr)
             if proposal is None:
-                rest.append((pr, self._lost))
+                rest.append((pr, lambda pr: self._theirs.lost(pr, self.wanted)))
                 continue
             reason = None if pr.queued else proposal.closed_reason or self._outdated(proposal)
-            ours = self._try(lambda pr=pr, is_=proposal, no=reason: self.branches.is_ours(pr, is_, ending=bool(no)))  # type: ignore[misc]
+            ours = self.effects.attempt(self.branches.is_ours, pr, proposal, ending=bool(reason))
             if not ours:
-                rest.append((pr, self._hands_off if ours is False else None))
+                rest.append((pr, self._theirs.hands_off if ours is False else None))
             elif reason:
                 ending.append((Open(pr, proposal), reason))
             else:
@@ -148,16 +135,16 @@ class Proposer:
         self._hold([pr for pr, _ in rest])
         for pr, deal in rest:
             if deal is not None:
-                self._try(lambda pr=pr, deal=deal: deal(pr))  # type: ignore[misc]
+                self.effects.attempt(deal, pr)
         return alive, ending
 
     def _hold(self, theirs: Sequence[PullRequest]) -> None:
         """Want no advance while one of *theirs* is a revert from the percent that the file has."""
-        reverts = (Verdict.REVERT, self.facts.declared.rollout.percent)
-        open_ = next((pr.number for pr in theirs if self.branches.named(pr) == reverts), None)
+        open_ = self._theirs.revert_from(self.facts.declared.rollout.percent, theirs)
         if self.wanted is not None and self.wanted.verdict is Verdict.ADVANCE and open_ is not None:
-            self.wanted, self._why = None, f"a revert that a person edited is open, #{open_}: merge or close it"
-            self.actions.append(f"proposed no advance: {self._why}")
+            self.wanted = None
+            self.effects.why = f"a revert that a person edited is open, #{open_}: merge or close it"
+            self.effects.actions.append(f"proposed no advance: {self.effects.why}")
 
     def _still_safer(self, item: Open) -> bool:
         """Whether *item*, though outdated, still makes things safer than the file is, so that it may stand in."""
@@ -166,7 +153,7 @@ class Proposer:
 
     def _is_wanted(self, proposal: Proposal) -> bool:
         """Whether *proposal* is an attempt at what is wanted."""
-        if self.wanted is None or proposal.asked_by or proposal.changes != self.wanted.changes:
+        if self.wanted is None or proposal.changes != self.wanted.changes:
             return False
         return proposal.id == proposals.attempted(self.wanted.id, proposal.attempt)
 
@@ -182,12 +169,20 @@ class Proposer:
             return f"{file} is at {now} % now"
         if proposal.asked_by:
             return None
+        if proposal.verdict is Verdict.FLIP and not self._is_ordered(proposal):
+            return f"no trigger of {observe.POLICY_FILE} asks for it"
         current = proposals.ident(proposal.stack, proposal.verdict, proposal.changes, observe.file_commit(self.facts))
         if proposals.attempted(current, proposal.attempt) != proposal.id:
             return f"{file} has changed since"
         if self.wanted is None and urgency(proposal) == ADVANCES and self._old(proposal):
-            return f"its evidence of {proposal.evidence_at:%Y-%m-%d %H:%M} UTC has aged out: {self._why}"
+            return f"its evidence of {proposal.evidence_at:%Y-%m-%d %H:%M} UTC has aged out: {self.effects.why}"
         return None
+
+    def _is_ordered(self, flip: Proposal) -> bool:
+        """Whether triggers of the policy, whatever they say now, set all that *flip* sets."""
+        rules = [trigger.then for trigger in self.facts.policy.triggers.values()]
+        orders = {(rule.set, rule.to) for rule in rules if isinstance(rule, SetFlag)}
+        return all((path, new) in orders for path, (_, new) in flip.changes.items())
 
     def _old(self, proposal: Proposal) -> bool:
         return self.decision.window.now - proposal.evidence_at > self.facts.policy.pull_request_ages_out
@@ -221,7 +216,7 @@ class Proposer:
             text = f"overtaken by a revert, {number}" if kept else "overtaken by a revert"
         else:
             text = f"superseded by {number}" if kept else "superseded"
-        return f"{text}: {self._why}" if self._is_wanted(proposal) else text
+        return f"{text}: {self.effects.why}" if self._is_wanted(proposal) else text
 
     # ------------------------------------------------------------ what is done
 
@@ -237,7 +232,7 @@ class Proposer:
             proposal = proposals.again(self.wanted, attempt)
             declined = next(filter(None, (observe.veto(pr, proposal.id) for pr in self.prs)), None)
             if declined is not None:
-                self.actions.append(declined)
+                self.effects.actions.append(declined)
                 self._declined = declined if revert else ""
                 return None
             name = proposals.branch(proposal)
@@ -252,23 +247,23 @@ class Proposer:
         """Open *proposal*, unless someone else turns out to have done so."""
         name, title = proposals.branch(proposal), pull_request.title(proposal)
         if self.dry_run:
-            self._do(f"opened {title}")
+            self.effects.do(f"opened {title}")
             return None
         self.advanced = proposal.verdict is Verdict.ADVANCE
         head = self.branches.push(proposal, pull_request.commit_message(proposal, self.decision.reasons))
         pr = self.forge.open(branch=name, title=title, body=self._body(proposal))
         found = self.branches.claimed(pr)
-        if found is None or found.id != proposal.id:
-            self.actions.append(f"left {name} to #{pr.number}, which someone else opened")
+        if found is None:
+            self.effects.actions.append(f"left {name} to #{pr.number}, which someone else opened")
             return None
-        self.actions.append(f"#{pr.number}: opened {title}")
+        self.effects.actions.append(f"#{pr.number}: opened {title}")
         return Open(replace(pr, head=head), found)
 
     def _may_reuse(self, pr: PullRequest) -> bool:
         """Whether the branch of *pr* is free for a new pull request: a closing of ours, cut short, is finished here."""
         found = self.branches.claimed(pr)
         if found is None:
-            self.actions.append(f"left {pr.branch} to #{pr.number}, which is not the controller's")
+            self.effects.actions.append(f"left {pr.branch} to #{pr.number}, which is not the controller's")
             return False
         if not found.closed_reason or pr.queued or not self.branches.is_ours(pr, found, ending=True):
             return False  # it is told elsewhere
@@ -286,19 +281,19 @@ class Proposer:
         bad_news = item.urgency == ADVANCES and not self._is_wanted(proposal)
         if pr.queued:
             if bad_news:
-                self._check(pr, CheckState.FAILURE)
+                self.effects.check(pr, CheckState.FAILURE)
             return
-        if pr.behind and not bad_news:
+        if not bad_news and self.branches.is_behind(pr, proposal):
             pr = self._updated(pr, proposal)
         state = CheckState.FAILURE if bad_news else CheckState.SUCCESS
-        self._try(lambda: self._check(pr, state))
-        self._try(lambda: self._refresh(pr, proposal))
+        self.effects.attempt(self.effects.check, pr, state)
+        self.effects.attempt(self._refresh, pr, proposal)
         if merge and proposal.verdict in self.facts.policy.merges_by_itself and not (pr.draft or pr.armed):
             self._merge(pr)
 
     def _updated(self, pr: PullRequest, proposal: Proposal) -> PullRequest:
         head = pr.head if self.dry_run else self.branches.update(pr, proposal)
-        self._do(f"brought #{pr.number} up to date with {self.base}")
+        self.effects.do(f"brought #{pr.number} up to date with {self.base}")
         return replace(pr, head=head, check=None)
 
     def _refresh(self, pr: PullRequest, proposal: Proposal) -> None:
@@ -306,73 +301,30 @@ class Proposer:
         if self.wanted is None or not self._is_wanted(proposal) or not self._old(proposal):
             return
         fresh = self._body(proposals.again(self.wanted, proposal.attempt))
-        body = pull_request.refreshed(pr.body, fresh)
+        body, shown = pull_request.refreshed(pr.body, fresh)
         done = f"refreshed the evidence of #{pr.number}"
-        if body != fresh:
-            done = f"renewed #{pr.number}; a person edited its text, so the evidence shown in it is still the former"
-        self._do(done, lambda: self.forge.edit(pr.number, body=body))
-
-    def _check(self, pr: PullRequest, state: CheckState) -> None:
-        """
-        Report the status check where its state changes.
-
-        Yesterday's approval of an advance must not merge today's bad news; nothing blocks a revert.
-        """
-        if pr.check is not None and pr.check[0] is state:
-            return
-        why = f", {self._why}" if state is CheckState.FAILURE else ""
-        said = replace(self.decision, reasons=(self._why,))
-        self._do(
-            f"set rollout/evidence of #{pr.number} to {state}{why}",
-            lambda: self.forge.check(pr.head, state, pull_request.check_description(said)),
-        )
+        if not shown:
+            done = f"renewed #{pr.number}; a person edited our text, so the evidence shown in it is still the former"
+        self.effects.do(done, lambda: self.forge.edit(pr.number, body=body))
 
     def _merge(self, pr: PullRequest) -> None:
         """Merge at the head that this pass has found, or made, to hold our proposal and nothing else."""
         if self.dry_run:
-            self._do(f"merged #{pr.number}, as the policy says")
+            self.effects.do(f"merged #{pr.number}, as the policy says")
             return
         said = {
             Merge.MERGED: f"merged #{pr.number}, as the policy says",
             Merge.ARMED: f"left #{pr.number} to the forge to merge once its rules allow, as the policy says",
             Merge.NOT_YET: f"could not merge #{pr.number} yet; the next pass tries again",
         }
-        self._do(said[self.forge.merge(pr)])
-
-    def _hands_off(self, pr: PullRequest) -> None:
-        """
-        Leave an edited branch to the person, and say so once.
-
-        Its check does not stand in the person's way, except where it would speak for what was not judged: a percent
-        above the base's, or whatever the forge was told to merge before the edit.
-        """
-        if pr.queued:
-            return
-        if not any(HANDS_OFF in comment for comment in pr.comments):
-            said = f"left #{pr.number} to the person who edited its branch"
-            self._do(said, lambda: self.forge.comment(pr.number, HANDS_OFF))
-        state, why = CheckState.SUCCESS, "a person edited this branch; it is theirs to merge"
-        if pr.armed:
-            state, why = CheckState.FAILURE, "edited by a person after it was armed: disarm it, or close it"
-        elif self.branches.raises(pr.head):
-            state, why = CheckState.FAILURE, "edited by a person and raises the percent: not judged"
-        if not self.dry_run and (pr.check is None or pr.check[0] is not state):
-            self.forge.check(pr.head, state, why)
-
-    def _lost(self, pr: PullRequest) -> None:
-        """Judge an advance of ours whose text no longer says what it proposes by its branch: it must not stay green."""
-        if (self.branches.named(pr) or (None,))[0] is not Verdict.ADVANCE:
-            return
-        wanted = self.wanted
-        good = wanted is not None and proposals.branch(wanted) == pr.branch and self.branches.is_ours(pr, wanted)
-        self._check(pr, CheckState.SUCCESS if good else CheckState.FAILURE)
+        self.effects.do(said[self.forge.merge(pr)])
 
     def _close(self, pr: PullRequest, reason: str) -> None:
         """Mark, then close: a closed pull request without our mark is a person's no."""
         if pr.number in self._closed:
             return
         self._closed.add(pr.number)
-        self._do(f"closed #{pr.number}: {reason}", lambda: self._mark_and_close(pr, reason))
+        self.effects.do(f"closed #{pr.number}: {reason}", lambda: self._mark_and_close(pr, reason))
 
     def _mark_and_close(self, pr: PullRequest, reason: str) -> None:
         if not (found := proposals.parse(pr.body)) or not found.closed_reason:

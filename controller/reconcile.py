@@ -54,7 +54,13 @@ def reconcile(
     Raises:
         ConfigError, TransientError: nothing could be decided at all: the repository, the policy, or an unknown stack.
     """
-    sight = observe.look(reader.repository)
+    try:
+        sight = observe.look(reader.repository)
+    except ConfigError:  # no policy, or no stack: nothing can be judged
+        if not dry_run and not stacks:
+            for prs in _listed(reader.repository, forge)[0].values():
+                _fail_advances(reader.repository, forge, prs)
+        raise
     unknown = [stack for stack in stacks if stack not in sight.stacks]
     if unknown:
         raise ConfigError(f"no Pulumi.{unknown[0]}.yaml; stacks here: {', '.join(sight.stacks)}")
@@ -94,8 +100,8 @@ def _written(
             proposer = Proposer(
                 repository, forge, sight, judged.facts, judged.decision, prs, dry_run=dry_run, may_advance=may_advance
             )
-            number, error = proposer.run(), _worst(proposer.errors)
-            done = replace(judged, actions=tuple(proposer.actions), pull_request=number, error=error)
+            number, error = proposer.run(), _worst(proposer.effects.errors)
+            done = replace(judged, actions=tuple(proposer.effects.actions), pull_request=number, error=error)
             return done, proposer.advanced
         except Exception as error:  # as in `_judged`
             failed = Outcome(judged.stack, error=error)

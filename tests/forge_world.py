@@ -11,15 +11,15 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Protocol
 
 from controller import observe, stackfile
 from controller.forges.git import Git
 from controller.forges.local import LocalForge
-from controller.forges.objects import FILE, Commit, Entry, Signature
 from controller.model import Deployment, Live
 from controller.ports import Forge, PrState, PullRequest, RefUpdate
 from tests.facts import ROOT
+from tests.memory import by_hand, commit_on
 from tests.world import BEGIN, AppliedLive, ScriptedSource
 
 FILE_NAME = "Pulumi.prod.yaml"
@@ -73,7 +73,7 @@ class LocalWorld:
         self.source = ScriptedSource()
         self.live = AppliedLive()
         text = (ROOT / FILE_NAME).read_text()
-        self._begin({FILE_NAME: text.encode(), "rollout.yaml": (POLICY + more).encode()})
+        by_hand(self._git, {FILE_NAME: text.encode(), "rollout.yaml": (POLICY + more).encode()}, "begin", self.now)
         for old, new in ((0, 10), (10, 20)):
             self.now += timedelta(days=1)
             trailer = f"rollout(prod): {old}% -> {new}%\n\nRollout-Id: 0123abc{new // 10}\n"
@@ -106,13 +106,11 @@ class LocalWorld:
     def commit(self, branch: str, old: str, new: str, *, message: str = "by hand") -> str:
         """Change the stack file on *branch* as a person does."""
         self._git.sync()
-        tip = self._git.refs("refs/heads/")[f"refs/heads/{branch}"]
-        data = self._git.read(tip, FILE_NAME)
+        data = self._git.read(self._git.branches(branch)[branch], FILE_NAME)
         assert data is not None
         assert old.encode() in data
-        oid = self._written(tip, {FILE_NAME: data.replace(old.encode(), new.encode(), 1)}, message)
-        assert self._git.push([RefUpdate(f"refs/heads/{branch}", tip, oid)])
-        return oid
+        files = {FILE_NAME: data.replace(old.encode(), new.encode(), 1)}
+        return by_hand(self._git, files, message, self.now, branch=branch)
 
     def delete(self, branch: str) -> None:
         self._git.fetch()
@@ -145,24 +143,13 @@ class LocalWorld:
 
     # ------------------------------------------------------------ inside
 
+    def committed(self, tip: str, files: Mapping[str, bytes | None], message: str) -> str:
+        """A commit of Ana's on *tip*, in no branch yet."""
+        return commit_on(self._git, tip, files, message, self.now)
+
     @property
     def _forge(self) -> LocalForge:
         return LocalForge(self._git, actor="pilot", now=lambda: self.now)
-
-    def _begin(self, files: Mapping[str, bytes]) -> None:
-        self._git.fetch()
-        entries: dict[str, Entry | None] = {
-            name: Entry(FILE, self._git.objects.write("blob", data)) for name, data in files.items()
-        }
-        by = Signature("Ana", "ana@example.com", self.now)
-        first = Commit(self._git.objects.splice(None, entries), (), by, by, "begin")
-        assert self._git.push([RefUpdate("refs/heads/main", None, self._git.objects.write_commit(first))])
-
-    def _written(self, tip: str, files: Mapping[str, bytes], message: str) -> str:
-        objects, by = self._git.objects, Signature("Ana", "ana@example.com", self.now)
-        entries: dict[str, Any] = {name: Entry(FILE, objects.write("blob", data)) for name, data in files.items()}
-        tree = objects.splice(objects.commit(tip).tree, entries)
-        return objects.write_commit(Commit(tree, (tip,), by, by, message))
 
 
 def summary(world: ForgeWorld) -> str:

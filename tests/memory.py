@@ -8,13 +8,14 @@ Objects have the ids that git gives them, so a story told here and one told on a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from controller.errors import ConfigError
 from controller.forges.git import Git
-from controller.forges.objects import Objects
+from controller.forges.objects import FILE, Commit, Entry, Objects, Signature
 from controller.ports import FileCommit, RefUpdate
 
 
@@ -78,6 +79,10 @@ class MemoryGit(Git):
             at = parent
         return tuple(found)
 
+    def conflicts(self, one: str, other: str) -> bool:
+        """As the local forge sees it: both changed a file."""
+        return bool(self.changed(one, other).keys() & self.changed(other, one).keys())
+
     def _find_merge_base(self, base: str, head: str) -> str | None:
         common = self._ancestors(base) & self._ancestors(head)
         return next((oid for oid in common if not any(oid in self._ancestors(o) - {o} for o in common)), None)
@@ -91,3 +96,20 @@ class MemoryGit(Git):
                 seen.add(at)
                 open_ += self.objects.commit(at).parents
         return seen
+
+
+def by_hand(git: Git, files: Mapping[str, bytes | None], message: str, at: datetime, *, branch: str = "main") -> str:
+    """What Ana commits and pushes on top of *branch*, or begins it with; None takes a file away."""
+    git.fetch()
+    tip = git.branches(branch).get(branch)
+    oid = commit_on(git, tip, files, message, at)
+    assert git.push([RefUpdate(f"refs/heads/{branch}", tip, oid)])
+    return oid
+
+
+def commit_on(git: Git, tip: str | None, files: Mapping[str, bytes | None], message: str, at: datetime) -> str:
+    """Ana's commit, in no branch yet."""
+    objects, by = git.objects, Signature("Ana", "ana@example.com", at)
+    entries = {name: data if data is None else Entry(FILE, objects.write("blob", data)) for name, data in files.items()}
+    tree = objects.splice(objects.commit(tip).tree if tip else None, entries)
+    return objects.write_commit(Commit(tree, (tip,) if tip else (), by, by, message))

@@ -16,8 +16,9 @@ from controller.messages import proposals, pull_request
 from controller.model import Verdict
 from controller.ports import CheckState, Forge, Merge, PrState, PullRequest, RefUpdate
 from controller.reconcile import Outcome
-from tests.forge_world import FILE_NAME, LocalWorld
-from tests.memory import MemoryGit, Server
+from controller.theirs import HANDS_OFF
+from tests.forge_world import FILE_NAME, POLICY, LocalWorld
+from tests.memory import MemoryGit, Server, by_hand
 from tests.steps import Faulty, stepped
 from tests.world import BEGIN
 
@@ -246,19 +247,21 @@ def test_of_two_the_safer_one_stays_when_the_evidence_has_recovered(advancing: S
     assert (advance.number, mark.closed_reason) == (1, "overtaken by a revert, #2")
 
 
-def test_an_advance_to_a_stage_that_the_policy_no_longer_has_is_replaced(advancing: Scene) -> None:
-    """Its check must not say that the evidence asks for 50 % when it asks for 30 %."""
-    world = advancing.world
-    repository = world._git
-    tip = repository.sync()
-    policy = repository.read(tip, "rollout.yaml")
-    assert policy is not None
-    changed = world._written(tip, {"rollout.yaml": policy.replace(b"percent: 50", b"percent: 30")}, "a smaller step")
-    assert repository.push([RefUpdate("refs/heads/main", tip, changed)])
+@pytest.mark.parametrize(("queued", "titles"), [(False, ["20% -> 30%"]), (True, ["20% -> 50%"])])
+def test_an_advance_to_a_stage_that_the_policy_no_longer_has_is_replaced(
+    advancing: Scene, queued: bool, titles: list[str]
+) -> None:
+    """Its check must not say that the evidence asks for 50 % when it asks for 30 %; in a queue it keeps its place."""
+    policy = POLICY.replace("percent: 50", "percent: 30")
+    by_hand(advancing.world._git, {"rollout.yaml": policy.encode()}, "a smaller step", advancing.world.now)
+    advancing.mark(1, queued=queued)
 
     advancing.reconcile()
 
-    assert advancing.titles() == ["20% -> 30%"]
+    assert advancing.titles() == titles
+    (pull,) = advancing.open()
+    assert pull.check is not None
+    assert (pull.check[0] is CheckState.FAILURE) == queued
 
 
 # ---------------------------------------------------------------- queue, draft, armed
@@ -288,6 +291,7 @@ def test_nothing_of_a_queued_one_is_touched_but_its_check_for_bad_news(advancing
     assert now.check is not None
     assert (now.check[0] is CheckState.FAILURE) == failed
     assert replace(now, check=None) == replace(queued, check=None)
+    assert advancing.reconcile()[1] == []
 
 
 def test_an_edited_branch_in_the_queue_is_not_even_told(advancing: Scene) -> None:
@@ -367,7 +371,7 @@ def test_an_edit_that_raises_another_stack_is_not_green(advancing: Scene) -> Non
     git = advancing.world._git
     data = git.read(head, FILE_NAME)
     assert data is not None
-    more = advancing.world._written(head, {"Pulumi.eu.yaml": data}, "and another")
+    more = advancing.world.committed(head, {"Pulumi.eu.yaml": data}, "and another")
     assert git.push([RefUpdate(f"refs/heads/{branch}", head, more)])
 
     advancing.reconcile()
@@ -393,6 +397,36 @@ def test_an_advance_that_lost_its_text_fails_on_bad_news(advancing: Scene, twice
     assert advancing.reconcile()[1] == []
     advancing.world.source.silent = False
     assert advancing.reconcile()[1] == ["check"]
+
+
+@pytest.mark.parametrize(
+    ("bad", "mark", "steps"),
+    [(False, {}, ["check"]), (True, {}, []), (False, {"by_us": False}, []), (False, {"base": "release"}, [])],
+)
+def test_only_an_advance_of_ours_fails_where_its_stack_cannot_be_judged(
+    scene: Scene, bad: bool, mark: dict[str, Any], steps: list[str]
+) -> None:
+    """Nothing blocks a revert, and another's is another's."""
+    if bad:
+        scene.bad()
+    scene.reconcile()
+    scene.mark(1, **mark)
+    scene.world.commit("main", "percent: 20 ", "percent: twenty ")
+
+    assert scene.reconcile()[1] == steps
+
+
+def test_an_advance_that_lost_its_text_and_was_edited_fails(advancing: Scene) -> None:
+    """Whatever the evidence says of what its name tells."""
+    (pull,) = advancing.open()
+    advancing.world.edit(1, body="we raise it")
+    advancing.world.commit(pull.branch, "percent: 50", "percent: 100")
+
+    advancing.reconcile()
+
+    (now,) = advancing.open()
+    assert now.check is not None
+    assert now.check[0] is CheckState.FAILURE
 
 
 @pytest.mark.parametrize("lost", [False, True])
@@ -460,15 +494,27 @@ def test_a_squatted_branch_gets_no_pull_request_of_ours(scene: Scene) -> None:
 
 
 def test_a_persons_words_in_the_body_survive_fresh_evidence_and_closing(advancing: Scene) -> None:
-    """The proposal in it is renewed all the same, so that it ages from now."""
-    advancing.world.edit(1, body="Bo agrees.\n\n" + advancing.open()[0].body)
+    """Around ours the evidence is renewed; in ours only the proposal, so that it ages from now."""
+    ours = advancing.open()[0].body
+    advancing.world.edit(1, body=f"Bo agrees.\n\n{ours}\nSo does Cy.\n")
     advancing.world.now += timedelta(hours=25)
     outcome, steps = advancing.reconcile()
     assert steps == ["edit"]
-    assert outcome.actions == ("renewed #1; a person edited its text, so the evidence shown in it is still the former",)
+    assert outcome.actions == ("refreshed the evidence of #1",)
     assert advancing.reconcile()[1] == []
     (pull,) = advancing.open()
-    assert pull.body.startswith("Bo agrees.")
+    assert pull.body.startswith("Bo agrees.\n\n**Raise")
+    assert pull.body.endswith("So does Cy.\n")
+    until = f"to {advancing.world.now:%Y-%m-%d %H:%M}"
+    assert until in pull.body and until not in ours
+
+    advancing.world.edit(1, body=pull.body.replace("### Why", "### Why, says Dee"))
+    advancing.world.now += timedelta(hours=25)
+    assert advancing.reconcile()[0].actions == (
+        "renewed #1; a person edited our text, so the evidence shown in it is still the former",
+    )
+    assert advancing.reconcile()[1] == []
+    assert "### Why, says Dee" in advancing.open()[0].body
 
     advancing.world.source.silent = True
     advancing.world.now += timedelta(hours=25)
@@ -485,7 +531,7 @@ def test_a_branch_is_touched_only_where_the_base_demands_it(advancing: Scene) ->
     (pull,) = advancing.open()
     git = world._git
     tip = git.sync()
-    other = world._written(tip, {"other.txt": b"x"}, "elsewhere")
+    other = world.committed(tip, {"other.txt": b"x"}, "elsewhere")
     assert git.push([RefUpdate("refs/heads/main", tip, other)])
     assert advancing.reconcile()[1] == []
 
@@ -504,6 +550,20 @@ def test_a_branch_is_touched_only_where_the_base_demands_it(advancing: Scene) ->
     assert data is not None
     assert b"# a note\n" in data
     assert b"percent: 50" in data
+
+
+def test_where_the_forge_does_not_tell_a_conflict_git_does(advancing: Scene) -> None:
+    """None is not "no"; and a base that moved elsewhere is no conflict."""
+    advancing.mark(1, behind=None)
+    by_hand(advancing.world._git, {"other.txt": b"x"}, "elsewhere", advancing.world.now)
+    assert advancing.reconcile()[1] == []
+
+    advancing.world.commit("main", "    exposure:", "    # a note\n    exposure:")
+    advancing.mark(1, behind=False)
+    assert advancing.reconcile()[1] == []
+    advancing.mark(1, behind=None)
+    assert advancing.reconcile()[0].actions[0] == "brought #1 up to date with main"
+    assert advancing.reconcile()[1] == []
 
 
 def test_one_that_is_not_to_be_merged_now_is_not_brought_up_to_date(advancing: Scene) -> None:
@@ -542,6 +602,23 @@ def test_a_flip_does_only_where_it_is_named() -> None:
         assert ("merge" in scene.reconcile()[1]) == merged
 
 
+def test_a_flip_that_no_trigger_of_the_policy_asks_for_is_closed_and_not_merged() -> None:
+    """Its id and its branch are right: anyone can compute the one and push the other."""
+    scene = Scene("merges_by_itself: [flip]\n")
+    scene.bad("mic_grant", 0.4)
+    scene.failing = {"merge": TransientError("not yet")}
+    scene.reconcile()
+    scene.failing = {}
+    policy = (POLICY + "merges_by_itself: [flip]\n").replace("to: native", "to: primer")
+    by_hand(scene.world._git, {"rollout.yaml": policy.encode()}, "the other way", scene.world.now)
+    scene.world.source.silent = True
+
+    outcome, steps = scene.reconcile()
+
+    assert steps == ["edit", "close", "push"]
+    assert outcome.actions == ("closed #1: no trigger of rollout.yaml asks for it",)
+
+
 @pytest.mark.parametrize("mark", [{"draft": True}, {"armed": True}, {"queued": True}])
 def test_a_draft_an_armed_and_a_queued_one_are_not_merged(mark: dict[str, bool]) -> None:
     """The person's draft is respected; what is under way is not begun again."""
@@ -571,6 +648,17 @@ def test_an_edited_one_is_not_merged_and_another_is_opened_beside_it(percent: st
     scene.world.close(ours.number)
     assert scene.reconcile()[1] == []
     assert [pull.number for pull in scene.open()] == [theirs.number]
+
+
+def test_one_with_another_file_on_its_branch_is_not_merged() -> None:
+    """Ours is as we wrote it; what is beside it nobody has judged."""
+    scene = _unmerged_revert()
+    by_hand(scene.world._git, {"deploy.sh": b"x"}, "also", scene.world.now, branch=scene.open()[0].branch)
+
+    assert scene.reconcile()[1] == ["comment", "check", "push", "open", "check", "merge"]
+
+    (theirs,) = scene.open()
+    assert (theirs.number, HANDS_OFF in theirs.comments) == (1, True)
 
 
 def test_a_revert_takes_another_branch_than_one_that_holds_something_else(scene: Scene) -> None:
@@ -713,6 +801,46 @@ def test_an_outdated_revert_stays_until_the_new_one_could_be_opened(scene: Scene
     assert scene.titles() == ["20% -> 0% (revert)"]
     scene.failing = {}
     assert scene.reconcile()[1] == ["open", "check", "edit", "close", "push"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "steps"),
+    [('hold: ""', 'hold: "we look"', []), ("percent: 20 ", "percent: 30 ", ["edit", "close", "push"])],
+)
+def test_an_outdated_revert_stays_where_the_new_one_was_declined(
+    scene: Scene, old: str, new: str, steps: list[str]
+) -> None:
+    """Unless it starts from another percent than there is now: then it takes nothing back."""
+    scene.bad()
+    scene.reconcile()
+    scene.world.commit("main", old, new)
+    scene.failing = {"edit": TransientError("502")}
+    scene.reconcile()
+    scene.failing = {}
+    scene.world.close(2)
+
+    assert scene.reconcile()[1] == steps
+
+
+def test_of_two_on_one_branch_the_first_stays_with_its_branch(advancing: Scene) -> None:
+    """A forge closes what is open of a branch that is deleted."""
+    (pull,) = advancing.open()
+    advancing.world.duplicate(1)
+
+    assert advancing.reconcile()[1] == ["edit", "close"]
+
+    assert [(item.number, item.head) for item in advancing.open()] == [(1, pull.head)]
+
+
+def test_a_closing_that_was_cut_short_is_not_finished_on_a_branch_that_a_person_edited(advancing: Scene) -> None:
+    """Nor is the branch taken for the same once more."""
+    (pull,) = advancing.open()
+    advancing.world.edit(1, body=pull_request.closed_body(pull.body, "superseded"))
+    edited = advancing.world.commit(pull.branch, "percent: 50", "percent: 30")
+
+    assert advancing.reconcile()[1] == ["comment", "check"]
+
+    assert [item.head for item in advancing.open()] == [edited]
 
 
 def test_what_a_forge_gives_instead_of_a_new_one_is_looked_at(advancing: Scene) -> None:

@@ -1,12 +1,13 @@
-"""Stories of the loop on real Git: what pull requests and refs there are afterwards."""
+"""Stories of the loop: what pull requests and refs there are afterwards. Those that are about Git have real Git."""
 
 from __future__ import annotations
 
-import multiprocessing
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -15,31 +16,45 @@ from controller import reconcile as loop
 from controller.errors import ConfigError, TransientError
 from controller.messages import proposals, pull_request
 from controller.model import Deployment, Unreadable, Verdict
-from controller.ports import CheckState, PrState
-from tests.world import ScriptedSource, World, verdicts
+from controller.ports import CheckState, PrState, RefUpdate
+from tests.memory import by_hand
+from tests.world import MemoryWorld, ScriptedSource, World, verdicts
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+def world() -> MemoryWorld:
+    return MemoryWorld()
 
 
 @pytest.fixture(scope="module")
-def reached_20(tmp_path_factory: pytest.TempPathFactory) -> World:
-    world = World(tmp_path_factory.mktemp("at-20"))
+def reached_20() -> MemoryWorld:
+    world = MemoryWorld()
     world.reach(20)
+    return world
+
+
+@pytest.fixture
+def at_20(reached_20: MemoryWorld) -> MemoryWorld:
+    """Prod at 20 %, live for a day, staging at 100 %."""
+    return reached_20.copied()
+
+
+@pytest.fixture(scope="module")
+def reached_10(tmp_path_factory: pytest.TempPathFactory) -> World:
+    world = World(tmp_path_factory.mktemp("at-10"))
+    world.reach(10)
     world.save()
     return world
 
 
 @pytest.fixture
-def at_20(reached_20: World, tmp_path: Path) -> World:
-    """Prod at 20 %, live for a day, staging at 100 %."""
-    shutil.copytree(reached_20.folder, tmp_path, dirs_exist_ok=True)
+def real(reached_10: World, tmp_path: Path) -> World:
+    """Prod at 10 %, live for a day, on real Git."""
+    shutil.copytree(reached_10.folder, tmp_path, dirs_exist_ok=True)
     return World.reopened(tmp_path)
 
 
-def test_a_healthy_pilot_goes_to_100_by_merged_pull_requests(world: World) -> None:
+def test_a_healthy_pilot_goes_to_100_by_merged_pull_requests(world: MemoryWorld) -> None:
     """Nothing but pull requests moves the percent, and staging goes first."""
     world.reach(100)
 
@@ -57,7 +72,7 @@ def test_a_healthy_pilot_goes_to_100_by_merged_pull_requests(world: World) -> No
     ]  # fmt: skip
 
 
-def test_prod_waits_until_staging_is_ahead(world: World) -> None:
+def test_prod_waits_until_staging_is_ahead(world: MemoryWorld) -> None:
     """The first pass proposes staging only, and says so."""
     outcomes = world.reconcile()
 
@@ -67,7 +82,7 @@ def test_prod_waits_until_staging_is_ahead(world: World) -> None:
     assert world.open("prod") == []
 
 
-def test_a_pass_without_news_writes_nothing(at_20: World) -> None:
+def test_a_pass_without_news_writes_nothing(at_20: MemoryWorld) -> None:
     """Neither while holding nor with a proposal open does a second pass touch a ref."""
     at_20.reconcile()
     before = at_20.refs()
@@ -84,7 +99,7 @@ def test_a_pass_without_news_writes_nothing(at_20: World) -> None:
     assert at_20.refs() == before
 
 
-def test_a_dry_run_says_what_it_would_do_and_writes_nothing(world: World) -> None:
+def test_a_dry_run_says_what_it_would_do_and_writes_nothing(world: MemoryWorld) -> None:
     """The same decision, no effect."""
     before = world.refs()
 
@@ -94,20 +109,20 @@ def test_a_dry_run_says_what_it_would_do_and_writes_nothing(world: World) -> Non
     assert world.refs() == before
 
 
-def test_a_revert_restores_the_bytes_before_the_advance(at_20: World) -> None:
+def test_a_revert_restores_the_bytes_before_the_advance(at_20: MemoryWorld) -> None:
     """Down to the last byte of the stack file, where the advance changed nothing else."""
-    before = at_20.run("git", "show", "main^:Pulumi.prod.yaml", cwd=at_20.remote)
+    before = at_20.git.history(at_20.git.sync(), "Pulumi.prod.yaml")[1].data
     at_20.sources["prod"].bad = {"mic_grant": 0.6, "activation": 0.95}
 
     outcome = at_20.reconcile()["prod"]
     assert outcome.pull_request is not None
     at_20.merge(outcome.pull_request)
 
-    assert at_20.file("prod").decode() == before
+    assert at_20.file("prod") == before
     assert at_20.pulls("prod")[-1].title == "rollout(prod): 20% -> 10% (revert)"
 
 
-def test_a_rollback_trigger_goes_to_0_and_overtakes_an_open_advance(at_20: World) -> None:
+def test_a_rollback_trigger_goes_to_0_and_overtakes_an_open_advance(at_20: MemoryWorld) -> None:
     """The advance is closed with the reason, its branch is gone, the revert is open and may be merged."""
     at_20.wait(days=5)
     at_20.reconcile()
@@ -128,7 +143,7 @@ def test_a_rollback_trigger_goes_to_0_and_overtakes_an_open_advance(at_20: World
     assert advance.branch not in at_20.git.branches("")
 
 
-def test_yesterdays_proposal_does_not_merge_todays_bad_news(at_20: World) -> None:
+def test_yesterdays_proposal_does_not_merge_todays_bad_news(at_20: MemoryWorld) -> None:
     """The check of an open advance fails as soon as the evidence no longer carries it, and recovers with it."""
     at_20.wait(days=5)
     at_20.reconcile()
@@ -148,7 +163,7 @@ def test_yesterdays_proposal_does_not_merge_todays_bad_news(at_20: World) -> Non
 
 
 def test_a_proposal_whose_evidence_aged_out_is_closed_and_not_taken_for_a_veto(
-    at_20: World,
+    at_20: MemoryWorld,
 ) -> None:
     """Held for over a day, it is closed with the reason; when the evidence is back, a new one comes."""
     at_20.wait(days=5)
@@ -168,7 +183,7 @@ def test_a_proposal_whose_evidence_aged_out_is_closed_and_not_taken_for_a_veto(
     assert new.title == old.title
 
 
-def test_closing_a_pull_request_is_a_veto_until_the_file_changes(at_20: World) -> None:
+def test_closing_a_pull_request_is_a_veto_until_the_file_changes(at_20: MemoryWorld) -> None:
     """The controller names who closed it and does not ask again; a person who changes a value there lifts it."""
     at_20.wait(days=5)
     at_20.reconcile()
@@ -193,7 +208,7 @@ def test_closing_a_pull_request_is_a_veto_until_the_file_changes(at_20: World) -
 
 
 @pytest.mark.parametrize("hours", [0.1, 25, 24 * 9])
-def test_an_open_revert_waits_for_a_person_whatever_the_evidence_does(at_20: World, hours: float) -> None:
+def test_an_open_revert_waits_for_a_person_whatever_the_evidence_does(at_20: MemoryWorld, hours: float) -> None:
     """The burst ends, the source dies, days pass: it stays open and mergeable, and nothing is advanced meanwhile."""
     at_20.sources["prod"].bad = {"trigger:api_errors": 0.5}
     at_20.reconcile()
@@ -210,7 +225,7 @@ def test_an_open_revert_waits_for_a_person_whatever_the_evidence_does(at_20: Wor
     assert at_20.percent("prod") == 0
 
 
-def test_a_deeper_revert_replaces_a_shallower_one_and_not_the_other_way(at_20: World) -> None:
+def test_a_deeper_revert_replaces_a_shallower_one_and_not_the_other_way(at_20: MemoryWorld) -> None:
     """20 -> 10 gives way to 20 -> 0; 20 -> 0 stays when only 20 -> 10 would be asked for."""
     at_20.sources["prod"].bad = {"activation": 0.95, "ttv_p50": 1.0}
     at_20.reconcile()
@@ -224,7 +239,7 @@ def test_a_deeper_revert_replaces_a_shallower_one_and_not_the_other_way(at_20: W
     assert [pr.title for pr in at_20.open("prod")] == ["rollout(prod): 20% -> 0% (revert)"]
 
 
-def test_a_redeployment_of_the_same_keeps_what_the_triggers_saw(world: World) -> None:
+def test_a_redeployment_of_the_same_keeps_what_the_triggers_saw(world: MemoryWorld) -> None:
     """`since` moves, `applied` does not: the legal defect of an hour ago still rolls back."""
     world.reach(10)
     begun = world.now
@@ -240,28 +255,28 @@ def test_a_redeployment_of_the_same_keeps_what_the_triggers_saw(world: World) ->
     assert [pr.title for pr in world.open("prod")] == ["rollout(prod): 10% -> 0% (revert)"]
 
 
-def test_a_revert_merged_by_fast_forward_or_merge_commit_is_still_the_controllers(at_20: World) -> None:
+def test_a_revert_merged_by_fast_forward_or_merge_commit_is_still_the_controllers(real: World) -> None:
     """Its commit is dated long ago or wrapped in a merge: cool-down counts from when it is live, and no person acted."""
-    at_20.sources["prod"].bad = {"activation": 0.95, "ttv_p50": 1.0}
-    at_20.wait(days=3)
-    at_20.reconcile()
-    (revert,) = at_20.open("prod")
-    at_20.run("git", "clone", "-q", str(at_20.remote), str(at_20.folder / "clone"))
-    clone = at_20.folder / "clone"
-    at_20.run("git", "merge", "-q", "--no-ff", "-m", "take it back", f"origin/{revert.branch}", cwd=clone)
-    at_20.run("git", "push", "-q", "origin", "main", f":{revert.branch}", cwd=clone)
-    at_20.up("prod")
-    at_20.sources["prod"].bad = {}
-    at_20.wait(hours=2)
+    real.sources["prod"].bad = {"activation": 0.95, "ttv_p50": 1.0}
+    real.wait(days=3)
+    real.reconcile()
+    (revert,) = real.open("prod")
+    real.run("git", "clone", "-q", str(real.remote), str(real.folder / "clone"))
+    clone = real.folder / "clone"
+    real.run("git", "merge", "-q", "--no-ff", "-m", "take it back", f"origin/{revert.branch}", cwd=clone)
+    real.run("git", "push", "-q", "origin", "main", f":{revert.branch}", cwd=clone)
+    real.up("prod")
+    real.sources["prod"].bad = {}
+    real.wait(hours=2)
 
-    held = at_20.reconcile()["prod"].decision
+    held = real.reconcile()["prod"].decision
 
     assert held is not None
     assert held.reasons[0].startswith("cool-down after the revert until")
-    assert not any("reverted 20 % to 10 %" in reason for reason in held.reasons)
+    assert not any("reverted 10 % to 0 %" in reason for reason in held.reasons)
 
 
-def test_a_closing_that_was_cut_short_is_finished(at_20: World) -> None:
+def test_a_closing_that_was_cut_short_is_finished(at_20: MemoryWorld) -> None:
     """The reason is marked first; the next pass closes, and a person's later veto is not confused with it."""
     at_20.wait(days=5)
     at_20.reconcile()
@@ -269,6 +284,7 @@ def test_a_closing_that_was_cut_short_is_finished(at_20: World) -> None:
     at_20.forge.edit(pr.number, body=pull_request.closed_body(pr.body, "superseded"))
 
     at_20.reconcile()
+    assert at_20.pulls("prod", PrState.CLOSED)[-1].body.count("**Closed by the controller") == 1
     (again,) = at_20.open("prod")
     at_20.forge.close_by_person(again.number, "Bo", at_20.now)
     at_20.reconcile()
@@ -277,7 +293,7 @@ def test_a_closing_that_was_cut_short_is_finished(at_20: World) -> None:
     assert at_20.open("prod") == []
 
 
-def test_staging_that_says_nothing_is_not_healthy(world: World) -> None:
+def test_staging_that_says_nothing_is_not_healthy(world: MemoryWorld) -> None:
     """Just live at 10 % with its source down: prod waits."""
     world.reconcile()
     world.merge(world.open("staging")[0].number)
@@ -292,7 +308,7 @@ def test_staging_that_says_nothing_is_not_healthy(world: World) -> None:
     assert world.open("prod") == []
 
 
-def test_a_stack_in_the_policy_without_a_file_holds(at_20: World) -> None:
+def test_a_stack_in_the_policy_without_a_file_holds(at_20: MemoryWorld) -> None:
     """A misspelt name would drop the gate between the stacks without a word."""
     at_20.wait(days=5)
     at_20.edit("rollout.yaml", "  prod:\n    after", "  prodd:\n    after")
@@ -304,7 +320,7 @@ def test_a_stack_in_the_policy_without_a_file_holds(at_20: World) -> None:
     assert at_20.open("prod") == []
 
 
-def test_a_slip_in_the_policy_stops_no_revert(at_20: World) -> None:
+def test_a_slip_in_the_policy_stops_no_revert(at_20: MemoryWorld) -> None:
     """The last readable policy judges meanwhile: it holds every advance, says why, and still rolls back."""
     at_20.wait(days=5)
     at_20.edit("rollout.yaml", "above: 2%", "above: 2")
@@ -323,7 +339,7 @@ def test_a_slip_in_the_policy_stops_no_revert(at_20: World) -> None:
     assert [pr.title for pr in at_20.open("prod")] == ["rollout(prod): 20% -> 0% (revert)"]
 
 
-def test_many_malformed_records_hold(at_20: World) -> None:
+def test_many_malformed_records_hold(at_20: MemoryWorld) -> None:
     """What cannot be read may be the bad ones."""
     at_20.wait(days=5)
     at_20.sources["prod"].malformed = 500
@@ -335,7 +351,7 @@ def test_many_malformed_records_hold(at_20: World) -> None:
     assert at_20.open("prod") == []
 
 
-def test_a_declined_revert_is_said_and_not_repeated(at_20: World) -> None:
+def test_a_declined_revert_is_said_and_not_repeated(at_20: MemoryWorld) -> None:
     """A person may decline even a revert; every pass says so."""
     at_20.sources["prod"].bad = {"trigger:legal_defect": 1.0}
     at_20.reconcile()
@@ -350,7 +366,7 @@ def test_a_declined_revert_is_said_and_not_repeated(at_20: World) -> None:
     assert at_20.open("prod") == []
 
 
-def test_a_branch_that_a_person_edited_is_left_alone(at_20: World) -> None:
+def test_a_branch_that_a_person_edited_is_left_alone(at_20: MemoryWorld) -> None:
     """One comment, no push, no close; a revert still goes its own way beside it."""
     at_20.wait(days=5)
     at_20.reconcile()
@@ -368,7 +384,7 @@ def test_a_branch_that_a_person_edited_is_left_alone(at_20: World) -> None:
     assert at_20.open("prod")[0].head == edited
 
 
-def test_a_comment_of_a_person_on_the_branch_makes_it_theirs_too(at_20: World) -> None:
+def test_a_comment_of_a_person_on_the_branch_makes_it_theirs_too(at_20: MemoryWorld) -> None:
     """Judged by bytes, not by values."""
     at_20.wait(days=5)
     at_20.reconcile()
@@ -380,19 +396,11 @@ def test_a_comment_of_a_person_on_the_branch_makes_it_theirs_too(at_20: World) -
     assert len(at_20.open("prod")[0].comments) == 1
 
 
-def test_a_foreign_pull_request_is_not_ours(at_20: World) -> None:
+def test_a_foreign_pull_request_is_not_ours(at_20: MemoryWorld) -> None:
     """A branch of our name without our marker is neither adopted nor closed."""
     at_20.edit("Pulumi.prod.yaml", "percent: 20", "percent: 30", branch="main")
     tip = at_20.git.sync()
-    at_20.run(
-        "git",
-        "push",
-        "-q",
-        str(at_20.remote),
-        f"{tip}:refs/heads/rollout/prod/mine",
-        cwd=at_20.remote,
-    )
-    at_20.git.sync()
+    assert at_20.git.push([RefUpdate("refs/heads/rollout/prod/mine", None, tip)])
     foreign = at_20.forge.open(branch="rollout/prod/mine", title="mine", body="by hand <!-- rollout:v1 e30= -->")
 
     at_20.reconcile()
@@ -401,36 +409,36 @@ def test_a_foreign_pull_request_is_not_ours(at_20: World) -> None:
     assert at_20.open("prod")[0].body == foreign.body
 
 
-def test_a_persons_git_revert_is_the_last_word(at_20: World) -> None:
+def test_a_persons_git_revert_is_the_last_word(real: World) -> None:
     """No new proposal until a person changes the file again."""
-    at_20.run("git", "fetch", "-q", str(at_20.remote), "main")
-    at_20.run("git", "checkout", "-q", "-B", "work", "FETCH_HEAD")
-    at_20.run("git", "revert", "--no-edit", "HEAD")
-    at_20.run("git", "push", "-q", str(at_20.remote), "work:main")
-    at_20.up("prod")
-    at_20.wait(days=20)
+    real.run("git", "fetch", "-q", str(real.remote), "main")
+    real.run("git", "checkout", "-q", "-B", "work", "FETCH_HEAD")
+    real.run("git", "revert", "--no-edit", "HEAD")
+    real.run("git", "push", "-q", str(real.remote), "work:main")
+    real.up("prod")
+    real.wait(days=20)
 
-    outcome = at_20.reconcile()["prod"]
+    outcome = real.reconcile()["prod"]
 
-    assert at_20.percent("prod") == 10
-    assert at_20.open("prod") == []
+    assert real.percent("prod") == 0
+    assert real.open("prod") == []
     assert outcome.decision is not None
-    assert outcome.decision.reasons[0].startswith("Ana reverted 20 % to 10 %")
+    assert outcome.decision.reasons[0].startswith("Ana reverted 10 % to 0 %")
 
 
-def test_the_undo_command_of_a_merged_pull_request_works(at_20: World) -> None:
+def test_the_undo_command_of_a_merged_pull_request_works(real: World) -> None:
     """The command in the body, run literally, restores the file."""
-    pr = at_20.pulls("prod", PrState.MERGED)[-1]
+    pr = real.pulls("prod", PrState.MERGED)[-1]
     command = next(line for line in pr.body.splitlines() if line.startswith("git revert"))
-    before = at_20.run("git", "show", "main^:Pulumi.prod.yaml", cwd=at_20.remote)
-    at_20.run("git", "clone", "-q", str(at_20.remote), str(at_20.folder / "clone"))
+    before = real.run("git", "show", "main^:Pulumi.prod.yaml", cwd=real.remote)
+    real.run("git", "clone", "-q", str(real.remote), str(real.folder / "clone"))
 
-    at_20.run("sh", "-ec", command, cwd=at_20.folder / "clone")
+    real.run("sh", "-ec", command, cwd=real.folder / "clone")
 
-    assert (at_20.folder / "clone" / "Pulumi.prod.yaml").read_text() == before
+    assert (real.folder / "clone" / "Pulumi.prod.yaml").read_text() == before
 
 
-def test_not_applied_holds_and_says_what_to_run(at_20: World) -> None:
+def test_not_applied_holds_and_says_what_to_run(at_20: MemoryWorld) -> None:
     """Declared and live differ."""
     at_20.wait(days=5)
     at_20.reconcile()
@@ -445,7 +453,7 @@ def test_not_applied_holds_and_says_what_to_run(at_20: World) -> None:
 
 
 @pytest.mark.parametrize("trouble", [TransientError("503"), ConfigError("401")])
-def test_a_source_that_fails_holds_with_its_words(at_20: World, trouble: TransientError | ConfigError) -> None:
+def test_a_source_that_fails_holds_with_its_words(at_20: MemoryWorld, trouble: TransientError | ConfigError) -> None:
     """No evidence is a reason to hold, not an error of the pass."""
     at_20.wait(days=5)
     at_20.sources["prod"].down = trouble
@@ -457,7 +465,7 @@ def test_a_source_that_fails_holds_with_its_words(at_20: World, trouble: Transie
     assert outcome.decision.reasons[0] == f"no evidence: {trouble}"
 
 
-def test_a_gap_that_is_over_restarts_evidence_and_bake(at_20: World) -> None:
+def test_a_gap_that_is_over_restarts_evidence_and_bake(at_20: MemoryWorld) -> None:
     """What was missed may have been bad: five whole days after it, not before."""
     at_20.wait(days=4)
     gap = (at_20.now - timedelta(hours=2), at_20.now - timedelta(hours=1))
@@ -473,7 +481,7 @@ def test_a_gap_that_is_over_restarts_evidence_and_bake(at_20: World) -> None:
     assert [pr.title for pr in at_20.open("prod")] == ["rollout(prod): 20% -> 50%"]
 
 
-def test_a_gap_that_is_not_over_holds(at_20: World) -> None:
+def test_a_gap_that_is_not_over_holds(at_20: MemoryWorld) -> None:
     """The last poll missed events: incomplete, whatever the rest says."""
     at_20.wait(days=6)
     at_20.sources["prod"].gaps = ((at_20.now - timedelta(minutes=10), at_20.now),)
@@ -485,7 +493,7 @@ def test_a_gap_that_is_not_over_holds(at_20: World) -> None:
     assert at_20.open("prod") == []
 
 
-def test_aws_that_cannot_be_read_holds_and_another_stack_goes_on(world: World) -> None:
+def test_aws_that_cannot_be_read_holds_and_another_stack_goes_on(world: MemoryWorld) -> None:
     """A missing permission in prod does not keep staging from advancing."""
     world.live.broken["ontogra-cluster"] = Unreadable("ecs:DescribeServices: AccessDenied")
 
@@ -496,7 +504,7 @@ def test_aws_that_cannot_be_read_holds_and_another_stack_goes_on(world: World) -
     assert len(world.open("staging")) == 1
 
 
-def test_a_broken_stack_file_does_not_stop_the_other_stack(at_20: World) -> None:
+def test_a_broken_stack_file_does_not_stop_the_other_stack(at_20: MemoryWorld) -> None:
     """The error is the stack's own outcome, and the exit code asks for a person."""
     at_20.edit("Pulumi.staging.yaml", "percent: 100", "percent: ninety")
     at_20.sources["prod"].bad = {"trigger:legal_defect": 1.0}
@@ -510,20 +518,17 @@ def test_a_broken_stack_file_does_not_stop_the_other_stack(at_20: World) -> None
 
 
 @pytest.mark.parametrize("way", ["broken", "gone"])
-def test_an_advance_of_a_stack_that_cannot_be_judged_does_not_stay_green(at_20: World, way: str) -> None:
+def test_an_advance_of_a_stack_that_cannot_be_judged_does_not_stay_green(at_20: MemoryWorld, way: str) -> None:
     """Its file is broken, or removed: what the last pass found says nothing now."""
     at_20.wait(days=5)
     at_20.reconcile()
     if way == "broken":
         at_20.edit("Pulumi.prod.yaml", "percent: 20", "percent: twenty")
     else:
-        at_20.run("git", "fetch", "-q", str(at_20.remote), "main")
-        at_20.run("git", "checkout", "-q", "-B", "work", "FETCH_HEAD")
-        at_20.run("git", "rm", "-q", "Pulumi.prod.yaml")
-        at_20.run("git", "commit", "-qm", "gone")
-        at_20.run("git", "push", "-q", str(at_20.remote), "work:main")
+        by_hand(at_20.git, {"Pulumi.prod.yaml": None}, "gone", at_20.now)
 
     at_20.reconcile(dry_run=True)
+    at_20.reconcile(stacks=("staging",))
     assert [pr.check and pr.check[0] for pr in at_20.open("prod")] == [CheckState.SUCCESS]
     at_20.reconcile()
 
@@ -533,7 +538,20 @@ def test_an_advance_of_a_stack_that_cannot_be_judged_does_not_stay_green(at_20: 
     assert at_20.refs() == before
 
 
-def test_a_failed_deployment_holds(at_20: World) -> None:
+def test_an_advance_does_not_stay_green_where_no_policy_can_be_read(at_20: MemoryWorld) -> None:
+    """Nothing is judged then; a dry run and a pass over one stack write nothing."""
+    at_20.wait(days=5)
+    at_20.reconcile()
+    by_hand(at_20.git, {"rollout.yaml": None}, "gone", at_20.now)
+
+    for options in ({"dry_run": True}, {"stacks": ("prod",)}, {}):
+        assert [pr.check and pr.check[0] for pr in at_20.open("prod")] == [CheckState.SUCCESS]
+        with pytest.raises(ConfigError, match=r"rollout.yaml is missing"):
+            at_20.reconcile(**options)
+    assert [pr.check and pr.check[0] for pr in at_20.open("prod")] == [CheckState.FAILURE]
+
+
+def test_a_failed_deployment_holds(at_20: MemoryWorld) -> None:
     """The circuit breaker's word counts."""
     at_20.wait(days=5)
     service = at_20.live.applied["ontogra-cluster"]
@@ -545,7 +563,7 @@ def test_a_failed_deployment_holds(at_20: World) -> None:
     assert outcome.decision.reasons[0] == "deployment failed: breaker"
 
 
-def test_an_unknown_stack_is_refused_with_those_that_exist(world: World) -> None:
+def test_an_unknown_stack_is_refused_with_those_that_exist(world: MemoryWorld) -> None:
     """A misspelt --stack must not silently do nothing."""
     with pytest.raises(ConfigError, match=r"no Pulumi.prd.yaml; stacks here: staging, prod"):
         world.reconcile(stacks=("prd",))
@@ -565,90 +583,48 @@ def test_exit_codes(errors: list[Exception], code: int) -> None:
     assert loop.exit_code([loop.Outcome("a", error=error) for error in errors] + [loop.Outcome("b")]) == code
 
 
-# ---------------------------------------------------------------- races and crashes
+def test_of_several_errors_the_one_that_a_person_must_mend_is_told() -> None:
+    first, second = TransientError("x"), ConfigError("y")
+    assert loop._worst([first, second]) is second
+    assert loop._worst([first]) is first
+    assert loop._worst([]) is None
 
 
-def _one_pass(folder: str, minutes: int, barrier: object) -> None:
-    world = World.reopened(Path(folder))
-    world.wait(minutes=minutes)
-    barrier.wait()  # type: ignore[attr-defined]
-    world.reconcile()
+# ---------------------------------------------------------------- races, and whose turn it is
 
 
-@pytest.mark.parametrize("apart", [0, 1])
-def test_two_passes_at_once_leave_one_pull_request(at_20: World, apart: int) -> None:
-    """At the same instant or a minute apart: one branch, one open pull request."""
-    at_20.wait(days=5)
-    at_20.save()
-    context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager:
-        barrier = manager.Barrier(2)
-        racers = [
-            context.Process(target=_one_pass, args=(str(at_20.folder), index * apart, barrier)) for index in range(2)
-        ]
-        for racer in racers:
-            racer.start()
-        for racer in racers:
-            racer.join()
+def test_two_passes_at_once_leave_one_pull_request(real: World) -> None:
+    """On one repository, at the same instant with clocks a minute apart: one branch, one open pull request."""
+    real.wait(days=5)
+    real.save()
+    barrier = Barrier(2)
 
-    assert len(at_20.pulls("prod", PrState.OPEN)) == 1
-    assert len(at_20.git.branches("rollout/prod/")) == 1
+    def one_pass(minutes: int) -> None:
+        world = World.reopened(real.folder)
+        world.wait(minutes=minutes)
+        barrier.wait()
+        world.reconcile()
 
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(one_pass, range(2)))
 
-class KilledError(Exception):
-    """The process died here."""
-
-
-def test_a_pass_killed_after_any_push_and_run_again_ends_the_same(
-    at_20: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whatever write was the last, the next pass leaves one pull request on the same commit."""
-    at_20.wait(days=5)
-    state = at_20.folder / "copy.git"
-    at_20.run("cp", "-r", str(at_20.remote), str(state))
-    at_20.save()
-    ends = set()
-    for writes in range(5):
-        at_20.run("rm", "-rf", str(at_20.remote))
-        at_20.run("cp", "-r", str(state), str(at_20.remote))
-        world = World.reopened(at_20.folder)
-        left = [writes]
-        push = world.git.push
-
-        def dying(updates: object, push: object = push, left: list[int] = left) -> bool:
-            if left[0] == 0:
-                raise KilledError
-            left[0] -= 1
-            return push(updates)  # type: ignore[operator, no-any-return]
-
-        monkeypatch.setattr(world.git, "push", dying)
-        outcome = world.reconcile()["prod"]
-        again = World.reopened(at_20.folder)
-        again.reconcile()
-
-        assert isinstance(outcome.error, KilledError) == (writes < 3)  # the branch, the pull request, the check
-        assert len(again.open("prod")) == 1
-        ends.add(again.refs())
-    assert len(ends) == 1
+    assert len(real.pulls("prod", PrState.OPEN)) == 1
+    assert len(real.git.branches("rollout/prod/")) == 1
 
 
 def test_reverts_are_written_before_advances_and_these_are_capped(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: MemoryWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a forge takes in one pass goes to the stack that needs it most, whatever its name; the rest comes next."""
     data = world.file("staging").decode()
     cluster = stackfile.read(data.encode(), name="staging").service.cluster
     stacks = ("aa", "ab", "ac")
     world.reach(10)
-    world.run("git", "fetch", "-q", str(world.remote), "main")
-    world.run("git", "checkout", "-q", "-B", "work", "FETCH_HEAD")
+    texts = {stack: data.replace(f"cluster: {cluster}", f"cluster: {stack}") for stack in stacks}
+    files = {f"Pulumi.{stack}.yaml": text.encode() for stack, text in texts.items()}
+    by_hand(world.git, files, "more stacks", world.now)
     for stack in stacks:
-        (world.checkout / f"Pulumi.{stack}.yaml").write_text(data.replace(f"cluster: {cluster}", f"cluster: {stack}"))
         world.sources[stack] = ScriptedSource()
-    world.run("git", "add", "-A")
-    world.run("git", "commit", "-qm", "more stacks")
-    world.run("git", "push", "-q", str(world.remote), "work:main")
-    for stack in stacks:
         world.up(stack)
     world.sources["prod"].bad = {"trigger:legal_defect": 1.0}
     monkeypatch.setattr(loop, "ADVANCES_A_PASS", 1)

@@ -1,4 +1,4 @@
-"""`pilot rollback` on real Git: what it takes back, however the advance came to be merged, and what later passes make of it."""
+"""`pilot rollback`: what it takes back, however the advance came to be merged, and what later passes make of it."""
 
 from __future__ import annotations
 
@@ -20,17 +20,12 @@ from controller.messages import proposals, pull_request
 from controller.ports import CheckState, PrState, PullRequest, RefUpdate
 from controller.rollback import Rollback, rollback
 from tests.forge_world import FILE_NAME, LocalWorld
+from tests.memory import MemoryGit, Server
 from tests.steps import Faulty, stepped
 
 
-class Real(LocalWorld):
-    """The world on a bare repository and a mirror of it."""
-
-    def __init__(self, folder: Path, more: str = "") -> None:
-        self.folder, self.remote = folder, folder / "remote.git"
-        subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(self.remote)], check=True)
-        git = Git(self.remote, directory=folder / "mirror")
-        super().__init__(lambda: git, more=more)
+class Asked(LocalWorld):
+    """The world, and a person who asks."""
 
     def back(self, step: Any = None, **options: Any) -> Rollback:
         asked = {"stack": "prod", "to": None, "reason": "users complain", "by": "Ana", "now": self.now} | options
@@ -51,6 +46,16 @@ class Real(LocalWorld):
     def open(self) -> list[PullRequest]:
         return [pull for pull in self.pulls() if pull.state is PrState.OPEN]
 
+
+class Real(Asked):
+    """The same on a bare repository and a mirror of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.remote = folder, folder / "remote.git"
+        subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(self.remote)], check=True)
+        git = Git(self.remote, directory=folder / "mirror")
+        super().__init__(lambda: git)
+
     def git(self, *arguments: str) -> None:
         who = ["-c", "user.name=Ana", "-c", "user.email=ana@example.com"]
         subprocess.run(["git", *who, *arguments], cwd=self.folder / "clone", check=True, capture_output=True)
@@ -59,9 +64,14 @@ class Real(LocalWorld):
         subprocess.run(["git", "clone", "-q", str(self.remote), str(self.folder / "clone")], check=True)
 
 
+def remembered(more: str = "") -> Asked:
+    server = Server()
+    return Asked(lambda: MemoryGit(server), more=more)
+
+
 @pytest.fixture
-def world(tmp_path: Path) -> Real:
-    return Real(tmp_path)
+def world() -> Asked:
+    return remembered()
 
 
 def squash(world: Real, pull: PullRequest) -> None:
@@ -90,9 +100,10 @@ def merge_commit(world: Real, pull: PullRequest) -> None:
 
 @pytest.mark.parametrize("way", [squash, rebase, merge_commit])
 def test_it_restores_the_former_bytes_however_the_advance_was_merged(
-    world: Real, way: Callable[[Real, PullRequest], None]
+    tmp_path: Path, way: Callable[[Real, PullRequest], None]
 ) -> None:
     """The commit is found by what it did to the key, not by its message; and a later pass takes it as a person's word."""
+    world = Real(tmp_path)
     before = world.file()
     world.reconcile()
     way(world, world.open()[0])
@@ -117,7 +128,7 @@ def test_it_restores_the_former_bytes_however_the_advance_was_merged(
     assert outcome.decision.reasons[0].startswith("Ana reverted 50 % to 20 %")
 
 
-def test_what_a_person_changed_since_stays(world: Real) -> None:
+def test_what_a_person_changed_since_stays(world: Asked) -> None:
     """A comment, and a hold: the percent alone goes back, and every other byte stays."""
     world.commit("main", "    exposure:", "    # ask Bo first\n    exposure:")
     world.commit("main", 'hold: ""', 'hold: "looking"')
@@ -128,14 +139,14 @@ def test_what_a_person_changed_since_stays(world: Real) -> None:
     assert world.file(world.open()[0].branch) == now.replace(b"percent: 20 ", b"percent: 10 ")
 
 
-def test_all_that_the_advance_wrote_is_taken_back(world: Real) -> None:
+def test_all_that_the_advance_wrote_is_taken_back(world: Asked) -> None:
     """A person raised the percent and set a flag in one commit."""
     before = world.file()
     text = before.decode()
     git = world._git
     tip = world.heads()["main"]
     both = text.replace("percent: 20 ", "percent: 50 ").replace("micPrompt: primer", "micPrompt: native")
-    commit = world._written(tip, {FILE_NAME: both.encode()}, "go")
+    commit = world.committed(tip, {FILE_NAME: both.encode()}, "go")
     assert git.push([RefUpdate("refs/heads/main", tip, commit)])
 
     world.back()
@@ -150,12 +161,12 @@ def test_all_that_the_advance_wrote_is_taken_back(world: Real) -> None:
     assert world.open()[0].comments == ()
 
 
-def test_where_the_rest_has_changed_again_only_the_percent_goes_back_and_it_is_said(world: Real) -> None:
+def test_where_the_rest_has_changed_again_only_the_percent_goes_back_and_it_is_said(world: Asked) -> None:
     """The flag of that commit was set back since: not ours to guess."""
     text = world.file().decode()
     tip = world.heads()["main"]
     both = text.replace("percent: 20 ", "percent: 50 ").replace("micPrompt: primer", "micPrompt: other")
-    commit = world._written(tip, {FILE_NAME: both.encode()}, "go")
+    commit = world.committed(tip, {FILE_NAME: both.encode()}, "go")
     assert world._git.push([RefUpdate("refs/heads/main", tip, commit)])
     world.commit("main", "micPrompt: other", "micPrompt: native")
     now = world.file()
@@ -169,7 +180,7 @@ def test_where_the_rest_has_changed_again_only_the_percent_goes_back_and_it_is_s
     assert world.open()[0].comments == ()
 
 
-def test_an_advance_that_is_taken_back_already_is_told_with_what_to_run(world: Real) -> None:
+def test_an_advance_that_is_taken_back_already_is_told_with_what_to_run(world: Asked) -> None:
     """It does not go down another stage by itself; --to does."""
     lowered = world.commit("main", "percent: 20 ", "percent: 10 ")
 
@@ -184,11 +195,11 @@ def test_an_advance_that_is_taken_back_already_is_told_with_what_to_run(world: R
     assert [pull.title for pull in world.open()] == ["rollout(prod): 10% -> 0% (revert)"]
 
 
-def test_a_stack_that_was_never_advanced_is_told_to_name_the_percent(tmp_path: Path) -> None:
-    world = Real(tmp_path)
+def test_a_stack_that_was_never_advanced_is_told_to_name_the_percent() -> None:
+    world = remembered()
     tip = world.heads()["main"]
     text = world.file().decode().replace("percent: 20 ", "percent: 30 ")
-    commit = world._written(tip, {"Pulumi.eu.yaml": text.encode()}, "a new stack")
+    commit = world.committed(tip, {"Pulumi.eu.yaml": text.encode()}, "a new stack")
     assert world._git.push([RefUpdate("refs/heads/main", tip, commit)])
 
     with pytest.raises(ConfigError, match=r"no commit raised Pulumi.eu.yaml to 30 %; name the percent: pilot rollback"):
@@ -203,14 +214,14 @@ def test_a_stack_that_was_never_advanced_is_told_to_name_the_percent(tmp_path: P
         ({"stack": "prd"}, "no Pulumi.prd.yaml; stacks here: prod"),
     ],
 )
-def test_what_cannot_be_is_refused(world: Real, options: dict[str, Any], says: str) -> None:
+def test_what_cannot_be_is_refused(world: Asked, options: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError) as error:
         world.back(**options)
     assert str(error.value) == says
     assert world.pulls() == []
 
 
-def test_asking_twice_finds_the_same_and_writes_nothing(world: Real) -> None:
+def test_asking_twice_finds_the_same_and_writes_nothing(world: Asked) -> None:
     """For whatever reason, by whomever."""
     first = world.back()
     faulty = Faulty()
@@ -222,7 +233,7 @@ def test_asking_twice_finds_the_same_and_writes_nothing(world: Real) -> None:
     assert second.lines[0].startswith("#1: does that already")
 
 
-def test_one_that_goes_as_low_is_enough(world: Real) -> None:
+def test_one_that_goes_as_low_is_enough(world: Asked) -> None:
     """If a person asked for it; and one that does not go as low is not."""
     world.back(to=0)
     assert world.back().lines[0].startswith("#1: does that already")
@@ -234,7 +245,7 @@ def test_one_that_goes_as_low_is_enough(world: Real) -> None:
     assert [pull.title for pull in world.open()] == ["rollout(prod): 20% -> 0% (revert)"]
 
 
-def test_a_revert_of_the_controller_does_not_stand_for_a_persons(world: Real) -> None:
+def test_a_revert_of_the_controller_does_not_stand_for_a_persons(world: Asked) -> None:
     """It ends when anything of the file changes, and its merge holds no later advance: the asked one replaces it."""
     world.source.bad = {"trigger:legal_defect": 1.0}
     world.reconcile()
@@ -250,7 +261,7 @@ def test_a_revert_of_the_controller_does_not_stand_for_a_persons(world: Real) ->
     assert [pull.number for pull in world.open()] == [asked.number]
 
 
-def test_one_whose_branch_is_gone_is_closed(world: Real, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_whose_branch_is_gone_is_closed(world: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
     """GitLab leaves it open."""
     first = world.back().pull_request
     world.delete(first.branch)
@@ -267,7 +278,35 @@ def test_one_whose_branch_is_gone_is_closed(world: Real, monkeypatch: pytest.Mon
     assert again.pull_request.branch == first.branch
 
 
-def test_a_missing_permission_for_statuses_does_not_hide_what_was_opened(world: Real) -> None:
+def test_one_that_is_about_to_be_closed_does_not_count(world: Asked) -> None:
+    first = world.back().pull_request
+    world.edit(1, body=pull_request.closed_body(first.body, "superseded"))
+    assert world.back().lines[0].startswith("#2: opened")
+
+
+def test_a_branch_with_something_else_on_it_is_left_as_it_is(world: Asked) -> None:
+    first = world.back().pull_request
+    world.close(1)
+    theirs = world.commit(first.branch, "percent: 10 ", "percent: 15 ")
+
+    again = world.back().pull_request
+
+    assert again.branch != first.branch
+    assert world.heads()[first.branch] == theirs
+
+
+def test_one_that_the_forge_did_not_list_and_a_person_rewrote_is_named(
+    world: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = world.back().pull_request
+    world.edit(1, body="mine")
+    monkeypatch.setattr("controller.rollback._open", lambda *_: [])
+
+    with pytest.raises(ConfigError, match=rf"#1 .*holds {first.branch} and is not the controller's; merge or close it"):
+        world.back()
+
+
+def test_a_missing_permission_for_statuses_does_not_hide_what_was_opened(world: Asked) -> None:
     def step(name: str, effect: Callable[[], Any]) -> Any:
         if name == "check":
             raise ConfigError("403 statuses")
@@ -282,7 +321,7 @@ def test_a_missing_permission_for_statuses_does_not_hide_what_was_opened(world: 
     )
 
 
-def test_later_passes_leave_it_open_and_close_an_advance_beside_it(world: Real) -> None:
+def test_later_passes_leave_it_open_and_close_an_advance_beside_it(world: Asked) -> None:
     """However good the evidence, however old it gets, and whatever else a person writes into the file."""
     world.reconcile()
     (advance,) = world.open()
@@ -303,7 +342,7 @@ def test_later_passes_leave_it_open_and_close_an_advance_beside_it(world: Real) 
     assert b'hold: "incident 7"' in world.file()
 
 
-def test_it_ends_when_the_percent_is_another(world: Real) -> None:
+def test_it_ends_when_the_percent_is_another(world: Asked) -> None:
     """Somebody has acted; the request speaks of what is no more."""
     world.back()
     world.commit("main", "percent: 20 ", "percent: 10 ")
@@ -315,14 +354,14 @@ def test_it_ends_when_the_percent_is_another(world: Real) -> None:
     assert (pull.state, mark and mark.closed_reason) == (PrState.CLOSED, "Pulumi.prod.yaml is at 10 % now")
 
 
-def test_a_deeper_revert_overtakes_it(world: Real) -> None:
+def test_a_deeper_revert_overtakes_it(world: Asked) -> None:
     world.back()
     world.source.bad = {"trigger:legal_defect": 1.0}
     world.reconcile()
     assert [pull.title for pull in world.open()] == ["rollout(prod): 20% -> 0% (revert)"]
 
 
-def test_closing_it_declines_no_revert_of_the_evidence_and_asking_again_opens_another(world: Real) -> None:
+def test_closing_it_declines_no_revert_of_the_evidence_and_asking_again_opens_another(world: Asked) -> None:
     """A no to one's own request is not a no to bad news."""
     world.back()
     world.close(1)
@@ -337,7 +376,7 @@ def test_closing_it_declines_no_revert_of_the_evidence_and_asking_again_opens_an
     assert "rollout(prod): 20% -> 10% (revert)" in [pull.title for pull in world.open()]
 
 
-def test_it_is_not_closed_for_a_revert_that_was_declined(world: Real) -> None:
+def test_it_is_not_closed_for_a_revert_that_was_declined(world: Asked) -> None:
     """Nothing takes its place."""
     world.source.bad = {"trigger:legal_defect": 1.0}
     world.reconcile()
@@ -348,21 +387,21 @@ def test_it_is_not_closed_for_a_revert_that_was_declined(world: Real) -> None:
     assert [pull.number for pull in world.open()] == [asked.number]
 
 
-def test_where_reverts_merge_by_themselves_so_does_this_one(tmp_path: Path) -> None:
-    world = Real(tmp_path, "merges_by_itself: [revert]\n")
+def test_where_reverts_merge_by_themselves_so_does_this_one() -> None:
+    world = remembered("merges_by_itself: [revert]\n")
     world.back()
     assert world.reconcile()[1] == ["merge"]
     assert b"percent: 10 " in world.file()
 
 
-def test_neither_aws_nor_the_source_is_asked(world: Real) -> None:
+def test_neither_aws_nor_the_source_is_asked(world: Asked) -> None:
     """They may be what is broken."""
     world.source.down = RuntimeError("the source was asked")  # type: ignore[assignment]
     world.live.applied = None  # type: ignore[assignment]
     assert world.back().pull_request.number == 1
 
 
-def test_a_name_and_a_reason_are_words_and_nothing_else(world: Real) -> None:
+def test_a_name_and_a_reason_are_words_and_nothing_else(world: Asked) -> None:
     """No mention, no second trailer, no marker."""
     forged = "<!-- rollout:v1 e30= --> @bo #12"
     world.back(by="@ana\nRollout-Id: ffffffff", reason=f"x\n\nRollout-Id: 01234567\n{forged}")
@@ -381,7 +420,7 @@ def test_a_name_and_a_reason_are_words_and_nothing_else(world: Real) -> None:
 
 
 @pytest.mark.parametrize("way", ["branch", "text"])
-def test_who_asks_again_where_one_was_edited_gets_another_and_is_told_of_it(world: Real, way: str) -> None:
+def test_who_asks_again_where_one_was_edited_gets_another_and_is_told_of_it(world: Asked, way: str) -> None:
     """What the other person made of it stays theirs."""
     first = world.back().pull_request
     if way == "branch":

@@ -1,7 +1,12 @@
-"""A world for stories: real Git and the local forge, a service that is live when someone applies, a scripted source."""
+"""
+A world for stories: Git and the local forge, a service that is live when someone applies, a scripted source.
+
+`World` is on real Git, `MemoryWorld` the same without processes, for stories that are not about Git.
+"""
 
 from __future__ import annotations
 
+import copy
 import pickle
 import subprocess
 from collections.abc import Sequence
@@ -30,8 +35,10 @@ from controller.model import (
 )
 from controller.ports import PrState, PullRequest
 from tests.facts import ROOT
+from tests.memory import MemoryGit, Server, by_hand
 
 BEGIN = datetime(2026, 5, 4, 8, 0, tzinfo=UTC)
+FILES = ("rollout.yaml", "Pulumi.yaml", "Pulumi.staging.yaml", "Pulumi.prod.yaml")
 
 
 @dataclass
@@ -95,11 +102,14 @@ class World:
         self.remote, self.checkout = folder / "remote.git", folder / "checkout"
         self.run("git", "init", "-q", "--bare", "-b", "main", str(self.remote), cwd=folder)
         self.run("git", "init", "-q", "-b", "main", str(self.checkout), cwd=folder)
-        for name in ("rollout.yaml", "Pulumi.yaml", "Pulumi.staging.yaml", "Pulumi.prod.yaml"):
+        for name in FILES:
             (self.checkout / name).write_bytes((ROOT / name).read_bytes())
         self.run("git", "add", "-A")
         self.run("git", "commit", "-q", "-m", "begin")
         self.run("git", "push", "-q", str(self.remote), "main")
+        self._begin()
+
+    def _begin(self) -> None:
         self.live = AppliedLive()
         self.sources = {"staging": ScriptedSource(), "prod": ScriptedSource()}
         self._open()
@@ -107,9 +117,12 @@ class World:
         self.up("prod")
 
     def _open(self) -> None:
-        self.git = Git(self.remote)
+        self.git = self._connected()
         self.forge = LocalForge(self.git, actor="pilot", now=lambda: self.now)
         self.reader = observe.Reader(self.git, self.live, lambda stack, policy: self.sources[stack])
+
+    def _connected(self) -> Git:
+        return Git(self.remote)
 
     def save(self) -> None:
         """Keep what is not in Git, for `reopened`."""
@@ -205,6 +218,37 @@ class World:
     def refs(self) -> str:
         """Every ref of the remote: the state of the world that writes would change."""
         return self.run("git", "for-each-ref", cwd=self.remote)
+
+
+class MemoryWorld(World):
+    """The same files in a repository that only this process has."""
+
+    def __init__(self) -> None:
+        self.now, self.server = BEGIN, Server()
+        by_hand(self._connected(), {name: (ROOT / name).read_bytes() for name in FILES}, "begin", self.now)
+        self._begin()
+
+    def _connected(self) -> Git:
+        return MemoryGit(self.server)
+
+    def copied(self) -> MemoryWorld:
+        """Another world, which is as this one is now."""
+        world = MemoryWorld.__new__(MemoryWorld)
+        world.now, world.server = self.now, Server(dict(self.server.objects), dict(self.server.refs))
+        world.live, world.sources = copy.deepcopy((self.live, self.sources))
+        world._open()
+        return world
+
+    def edit(self, path: str, old: str, new: str, message: str = "edit", *, branch: str = "main") -> str:
+        self.git.fetch()
+        data = self.git.read(self.git.branches(branch)[branch], path)
+        assert data is not None
+        assert old.encode() in data
+        files = {path: data.replace(old.encode(), new.encode(), 1)}
+        return by_hand(self.git, files, message, self.now, branch=branch)
+
+    def refs(self) -> str:
+        return str(sorted(self.server.refs.items()))
 
 
 def verdicts(outcomes: dict[str, loop.Outcome]) -> dict[str, Verdict | None]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
 import tempfile
 import time
@@ -23,11 +22,13 @@ from pathlib import Path
 from controller.errors import ConfigError
 from controller.forges import command
 from controller.forges.objects import FILE, REGULAR, TREE, Commit, Entry, Objects, Signature
+from controller.forges.walks import Walks
 from controller.ports import FileCommit, RefUpdate
 
 _KINDS = ("heads", "rollout")
 _HISTORIES = 4096
 _WALKS = 4  # of whole folders
+_FIRST_FETCH = 10  # times the timeout: it brings all of the history, and one that is cut short begins anew
 _FRESH_NS = 100_000_000
 _Stamp = tuple[tuple[str, int, int], ...]
 
@@ -67,7 +68,7 @@ class Git:
         self._refs: dict[str, str] | None = None
         self._stamp: _Stamp | None = None  # of the files that hold `_refs` on a remote on this machine
         self._merge_base = lru_cache(maxsize=_HISTORIES)(self._find_merge_base)
-        self._walk = lru_cache(maxsize=_WALKS)(self._read_walk)
+        self._walk = lru_cache(maxsize=_WALKS)(Walks(self._directory, self._here).walk)
         self._history = lru_cache(maxsize=_HISTORIES)(self._read_history)
 
     def close(self) -> None:
@@ -106,10 +107,12 @@ class Git:
         if self._local and self._list(self._local, "refs/") == self._refs:
             self._stamp = stamp
             return
+        timeout_s = self._timeout_s * (1 if self._refs else _FIRST_FETCH)
         result = command.patiently(
             lambda: self._talk(
                 *("fetch", "--quiet", "--prune", "--no-tags", "--no-write-fetch-head", self.remote),
                 *(f"+refs/{kind}/*:refs/mirror/{kind}/*" for kind in _KINDS),
+                timeout_s=timeout_s,
             )
         )
         if "mismatched algorithms" in result.stderr:
@@ -212,7 +215,9 @@ class Git:
         return self._history(oid, path, limit)
 
     def _read_history(self, oid: str, path: str, limit: int) -> Sequence[FileCommit]:
-        changes = self._walk(oid, path.rpartition("/")[0]).get(path, [])
+        self.objects.commit(oid)  # or say that it is none
+        folder, _, name = path.rpartition("/")
+        changes = self._walk(oid, folder, os.path.splitext(name)[1]).get(path, ())
         commits = [(oid, entry, self.objects.commit(oid)) for oid, entry in changes[:limit]]
         return tuple(
             FileCommit(
@@ -224,31 +229,6 @@ class Git:
             )
             for oid, entry, commit in commits
         )
-
-    def _read_walk(self, oid: str, folder: str) -> Mapping[str, Sequence[tuple[str, Entry | None]]]:
-        """
-        Read, in one walk, what first-parent history did to every file of *folder*: commits and entries, newest first.
-
-        One walk a file would cost as much each time, and there may be a thousand files.
-        """
-        self.objects.commit(oid)
-        here = f"{folder}/" if folder else ""
-        listed = self._here(
-            *("log", "--first-parent", "--root", "--raw", "--no-abbrev", "--no-renames", "-z", "--format=%H"),
-            *(oid, "--", f":(top,glob){_glob(here)}*"),
-        )
-        if listed.code:
-            raise command.failure(listed, f"history of {here or 'the root'} up to {oid}")
-        found: dict[str, list[tuple[str, Entry | None]]] = {}
-        commit, parts = "", iter(listed.text.split("\0"))
-        for part in (part.lstrip("\n") for part in parts):
-            if part.startswith(":"):
-                _, mode, _, new, _ = part.split(" ")
-                entry = Entry(mode.lstrip("0"), new) if mode.strip("0") else None
-                found.setdefault(next(parts), []).append((commit, entry))
-            elif part:
-                commit = part
-        return found
 
     def _merged(self, commit: Commit) -> list[str]:
         """The messages of what a merge commit brought in: they say who proposed it."""
@@ -276,6 +256,12 @@ class Git:
         if result.code > 1:
             raise command.failure(result, f"merge base of {base} and {head}")
         return result.text.strip() or None
+
+    def conflicts(self, one: str, other: str) -> bool:
+        result = self._here("merge-tree", "--write-tree", one, other)
+        if result.code not in (0, 1):
+            raise command.failure(result, f"merge of {one} and {other}")
+        return result.code == 1
 
     def commit(self, parent: str, files: Mapping[str, bytes], message: str) -> str:
         """
@@ -341,22 +327,17 @@ class Git:
             timeout_s=self._timeout_s,
         )
 
-    def _talk(self, *arguments: str) -> command.Result:
+    def _talk(self, *arguments: str, timeout_s: float | None = None) -> command.Result:
         credentials = self._credentials() if self._credentials else None
         return command.run(
             *(f"--git-dir={self._directory}", *arguments),
             environment=command.networked(self.remote, credentials),
-            timeout_s=self._timeout_s,
+            timeout_s=timeout_s or self._timeout_s,
         )
 
 
 def _short(ref: str) -> str:
     return f"branch {ref.removeprefix('refs/heads/')}" if ref.startswith("refs/heads/") else ref
-
-
-def _glob(path: str) -> str:
-    """Spell *path* in a pattern where it stands for itself."""
-    return re.sub(r"[*?\\\[]", r"\\\g<0>", path)
 
 
 def _stamp(directory: Path) -> _Stamp | None:

@@ -137,15 +137,15 @@ class Gitea:
             "check": self._check(item["head"]),
             "comments": [event["body"] for event in events if event["type"] == "comment"],
             "armed": automatic[-1:] == ["pull_scheduled_merge"],
-            "behind": item["merge_base"] != item["base_head"] and self._asks_up_to_date(),
+            "behind": (item["merge_base"] != item["base_head"] and self._asks_up_to_date()) or None,
         }
 
     def _asks_up_to_date(self) -> bool:
         """
         Whether the base branch's rule asks for branches that are up to date.
 
-        A conflict is not told reliably: `mergeable` is false too while it is computed, and may stay so
-        (https://github.com/go-gitea/gitea/issues/25849). Taken for one, that would change branches for nothing.
+        A conflict is not told reliably, and so not at all: `mergeable` is false too while it is computed, and may stay
+        so (https://github.com/go-gitea/gitea/issues/25849).
 
         Only an administrator's token may read the rules; for others it counts as no.
         """
@@ -318,6 +318,7 @@ def _pull_request(item: Mapping[str, Any]) -> PullRequest:
         merged_as=item["merge_commit_sha"] if item["merged"] else None,
         url=item["html_url"],
         draft=item["draft"],
+        behind=None,
     )
 
 

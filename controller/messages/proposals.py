@@ -20,6 +20,7 @@ from controller.model import Decision, Verdict
 PATTERN = re.compile(r"<!-- rollout:v1 ([A-Za-z0-9+/=]+) -->")
 PREFIX = "rollout/"
 NAME = re.compile(r"rollout/[^/]+/(advance|revert|flip)-([0-9]{1,3})-[0-9]{1,3}-[0-9a-f]{8}")
+ATTEMPTS = 1000  # each hashes to another id; any number would let a forger look for one that fits
 KEY = re.compile(r"(flags|cohort)(\..+)?|exposure|intake|hold")  # beside the percent, what undoing a commit may touch
 
 
@@ -156,6 +157,7 @@ def parse(text: str) -> Proposal | None:
             type(percent) is int and 0 <= percent <= 100 for percent in (proposal.from_percent, proposal.to_percent)
         )
         and _says_one_thing(proposal)
+        and 0 <= proposal.attempt < (ATTEMPTS if proposal.verdict is Verdict.REVERT else 1)
         and proposal.evidence_at.tzinfo is not None
     )
     return proposal if valid else None

@@ -99,18 +99,32 @@ def rollback_body(proposal: Proposal, reasons: Sequence[str], policy: Policy, *,
     return _marked("\n\n".join(parts), proposal)
 
 
-def refreshed(old: str, new: str) -> str:
-    """The body *new*; where a person has edited the words of *old*, those with the proposal of *new*."""
+def refreshed(old: str, new: str) -> tuple[str, bool]:
+    """
+    *old*, a body of ours, with what we wrote from the verdict to the marker as *new*, of the same proposal, has it.
+
+    What a person wrote before and after stays. False where one has edited what we wrote: that stays too, with the
+    proposal of *new*.
+    """
     was, now = parse(old), parse(new)
-    if was is None or now is None or not was.text or was.text == digest(PATTERN.sub("", old)):
-        return new
-    return PATTERN.sub(lambda _: render(replace(now, text=was.text)), old)
+    assert was is not None
+    assert now is not None
+    theirs, ours = (_written(text, now) for text in (old, new))
+    if theirs and ours and was.text == digest(PATTERN.sub("", old[theirs])):
+        return old[: theirs.start] + new[ours] + old[theirs.stop :], True
+    return PATTERN.sub(lambda _: render(replace(now, text=was.text)), old), False
+
+
+def _written(body: str, proposal: Proposal) -> slice | None:
+    """Where in *body* what we wrote stands."""
+    start, end = body.find(f"**{verdict_sentence(proposal)}**"), PATTERN.search(body)
+    return slice(start, end.end()) if end and 0 <= start < end.start() else None
 
 
 def _marked(text: str, proposal: Proposal) -> str:
     """*text* with the proposal and, since a squash may take the body for its message, the trailers."""
-    text, trailers = text[:BODY_LIMIT], _trailers(proposal)
-    return f"{text}\n\n{render(replace(proposal, text=digest(f'{text} {trailers}')))}\n\n{trailers}\n"
+    text = text[:BODY_LIMIT]
+    return f"{text}\n\n{render(replace(proposal, text=digest(text)))}\n\n{_trailers(proposal)}\n"
 
 
 def _changes_table(proposal: Proposal) -> str:

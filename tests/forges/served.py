@@ -61,7 +61,7 @@ class Served(World):
 
 class GitLabWorld(Served):
     description = ("gitlab.json", "/api/v4")
-    can = frozenset(("draft", "approve", "queue", "arm", "fork", "reopen", "conflict"))
+    can = frozenset(("draft", "queue", "arm", "fork", "reopen", "conflict"))
     writes = {  # noqa: RUF012
         "open": r"POST .*/merge_requests$",
         "edit": r"PUT .*/merge_requests/\d+$",
@@ -99,9 +99,6 @@ class GitLabWorld(Served):
         mr = self.server.get(number)
         mr.state, mr.updated = "opened", self.clock.now()
 
-    def approve(self, number: int, by: str) -> None:
-        self.server.approve(number, by)
-
     def draft(self, number: int, by: str) -> None:
         mr = self.server.get(number)
         mr.title, mr.updated = f"Draft: {mr.title}", self.clock.now()
@@ -120,7 +117,7 @@ class GitLabWorld(Served):
 class GiteaWorld(Served):
     description = ("gitea.json", "/api/v1")
     idle = (1, 0, 0)  # it cannot be asked for news only
-    can = frozenset(("draft", "approve", "arm", "fork", "reopen"))
+    can = frozenset(("draft", "arm", "fork", "reopen"))
     writes = {  # noqa: RUF012
         "open": r"POST .*/pulls$",
         "edit": r"PATCH .*/pulls/\d+$",
@@ -158,9 +155,6 @@ class GiteaWorld(Served):
 
     def reopen(self, number: int, by: str) -> None:
         self.server.reopen(number, by)
-
-    def approve(self, number: int, by: str) -> None:
-        self.server.review(number, by)
 
     def draft(self, number: int, by: str) -> None:
         pull = self.server.get(number)

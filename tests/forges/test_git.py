@@ -227,6 +227,49 @@ def test_history_tells_squash_merge_and_revert_by_what_they_did_to_the_file(remo
     assert git.history(gone, "*.yaml") == ()
 
 
+def test_history_goes_on_from_where_it_was_read_to_whatever_became_of_the_branch(
+    remote: Remote, clone: Clone, tmp_path: Path
+) -> None:
+    """Each time by a new process on the same mirror, and as one that remembers nothing reads it."""
+    first = remote.refs["refs/heads/main"]
+    one = remote.commit({PROD: TEN}, first, message="one")
+    quiet = remote.commit({PROD: TEN, "other": b"1"}, one, message="not this file")
+    side = remote.commit({PROD: STACK_FILE}, first, remote.commit({PROD: b"side"}, first), message="another way")
+    moves = {
+        "on": one,
+        "on without a change": quiet,
+        "by a merge": remote.commit({PROD: b"merged"}, quiet, side),
+        "by a merge whose first parent is the other": remote.commit({PROD: b"swapped"}, side, quiet),
+        "back by force": one,
+        "to the other by force": side,
+        "to another beginning": remote.commit({PROD: b"new"}),
+    }
+    for how, oid in moves.items():
+        remote.set("main", oid)
+        read = [clone(directory=tmp_path / "mirror"), clone()]
+        kept, fresh = [git.history(git.sync(), PROD) for git in read]
+        assert [commit.oid for commit in kept] == [commit.oid for commit in fresh], how
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"tip": 1, "changes": 7}', '{"tip": "%s", "changes": {"a": [[1]]}}'])
+def test_history_is_read_once_and_what_is_kept_of_it_may_be_broken(
+    remote: Remote, clone: Clone, tmp_path: Path, text: str
+) -> None:
+    mirror, first = tmp_path / "mirror", remote.refs["refs/heads/main"]
+    git = clone(directory=mirror)
+    before = git.history(git.sync(), PROD)
+    (kept,) = mirror.glob("walk-*.json")
+    kept.write_text(kept.read_text().replace(PROD, "Pulumi.other.yaml"))  # so that it can be told who believes it
+    git = clone(directory=mirror)
+    quiet = remote.commit({PROD: STACK_FILE, "other": b"1"}, first)
+    next_ = remote.set("main", remote.commit({PROD: TEN}, quiet))
+    assert [commit.oid for commit in git.history(git.sync(), PROD)] == [next_]
+
+    kept.write_text(text.replace("%s", next_))
+    git = clone(directory=mirror)
+    assert git.history(git.sync(), PROD)[1:] == before
+
+
 def test_changed_compares_with_where_the_branch_began(remote: Remote, clone: Clone) -> None:
     git = clone()
     fork = git.sync()

@@ -289,10 +289,10 @@ def test_an_automatic_merge_that_was_cancelled_is_not_armed(world: GiteaWorld, f
 
 @pytest.mark.parametrize(
     ("asks", "admin", "moved", "behind"),
-    [(True, True, True, True), (True, True, False, False), (False, True, True, False), (True, False, True, False)],
+    [(True, True, True, True), (True, True, False, None), (False, True, True, None), (True, False, True, None)],
 )
 def test_a_branch_is_behind_where_the_rule_asks_and_can_be_read(
-    world: GiteaWorld, forge: Gitea, pull: PullRequest, asks: bool, admin: bool, moved: bool, behind: bool
+    world: GiteaWorld, forge: Gitea, pull: PullRequest, asks: bool, admin: bool, moved: bool, behind: bool | None
 ) -> None:
     world.server.asks_up_to_date, world.server.is_admin = asks, admin
     if moved:

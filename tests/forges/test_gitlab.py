@@ -52,7 +52,7 @@ def _says(status: str) -> Callable[[GitLabWorld], None]:
 
 
 def _asks_for_approval(world: GitLabWorld) -> None:
-    world.server.approvals_required = 1
+    world.server.asks_for_approval = True
 
 
 def _draft(world: GitLabWorld) -> None:

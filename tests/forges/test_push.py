@@ -89,9 +89,11 @@ def test_several_refs_move_together_or_not_at_all(remote: Remote, clone: Clone) 
     assert remote.refs == {"refs/heads/main": oid, "refs/heads/taken": taken, BRANCH: oid}
 
 
-@pytest.mark.parametrize("through", ["path", "http"])
-def test_of_eight_racers_exactly_one_wins_each_ref(remote: Remote, clone: Clone, server: Server, through: str) -> None:
-    racers = [clone(server.url if through == "http" else remote.path) for _ in range(8)]
+@pytest.mark.parametrize(("through", "many"), [("path", 8), ("http", 4)])
+def test_of_many_racers_exactly_one_wins_each_ref(
+    remote: Remote, clone: Clone, server: Server, through: str, many: int
+) -> None:
+    racers = [clone(server.url if through == "http" else remote.path) for _ in range(many)]
     tip = remote.refs["refs/heads/main"]
 
     def race(n: int) -> tuple[str, bool, bool]:
@@ -100,8 +102,8 @@ def test_of_eight_racers_exactly_one_wins_each_ref(remote: Remote, clone: Clone,
         created = git.push([create(oid)])
         return oid, created, git.push([RefUpdate("refs/heads/main", tip, oid)])
 
-    with ThreadPoolExecutor(8) as pool:
-        results = list(pool.map(race, range(8)))
+    with ThreadPoolExecutor(many) as pool:
+        results = list(pool.map(race, range(many)))
 
     assert [oid for oid, created, _ in results if created] == [remote.refs[BRANCH]]
     assert [oid for oid, _, moved in results if moved] == [remote.refs["refs/heads/main"]]
@@ -211,11 +213,11 @@ def test_credentials_reach_the_server_and_no_message(clone: Clone, server: Serve
 
 
 def test_a_silent_server_ends_in_time(clone: Clone, server: Server) -> None:
-    git = clone(server.url, timeout=timedelta(seconds=0.3))
+    git = clone(server.url, timeout=timedelta(seconds=0.1))
     server.hang.clear()
 
-    with pytest.raises(TransientError, match=r"no answer in 0\.3 s; the next run tries again"):
-        git.sync()
+    with pytest.raises(TransientError, match=r"no answer in 1 s; the next run tries again"):
+        git.sync()  # the first fetch may take ten times as long
 
 
 def test_an_unreachable_server_is_for_the_next_run(clone: Clone) -> None:

@@ -56,7 +56,7 @@ class World(ABC):
     """
     A forge with one repository, branch `main`, that holds `Pulumi.prod.yaml`.
 
-    `can` names what the product has beyond the common: "draft", "approve", "queue", "arm", "fork", "reopen", "conflict".
+    `can` names what the product has beyond the common: "draft", "queue", "arm", "fork", "reopen", "conflict".
     `is_remote` is whether requests are counted and can be lost, and `idle` what a pass without news costs, as `requests` tells it.
     """
 
@@ -105,9 +105,6 @@ class World(ABC):
         self.remote.git("update-ref", "-d", f"refs/heads/{branch}")
 
     def reopen(self, number: int, by: str) -> None:
-        raise NotImplementedError
-
-    def approve(self, number: int, by: str) -> None:
         raise NotImplementedError
 
     def draft(self, number: int, by: str) -> None:
@@ -167,7 +164,7 @@ class LocalWorld(World):
 
 
 class GitHubWorld(World):
-    can = frozenset({"draft", "approve", "queue", "arm", "fork", "conflict"})
+    can = frozenset({"draft", "queue", "arm", "fork", "conflict"})
     _PATHS: ClassVar = {
         "open": r"POST /repos/acme/shop/pulls$",
         "edit": r"PATCH /repos/acme/shop/pulls/\d+$",

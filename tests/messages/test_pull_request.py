@@ -176,20 +176,25 @@ def test_a_second_marker_makes_a_body_nobodys() -> None:
 
 
 def test_fresh_evidence_replaces_our_words_and_leaves_a_persons() -> None:
-    """Whatever white space a forge has changed; the proposal is the newer one in both."""
+    """Whatever white space a forge has changed; the proposal is the newer one in all."""
     _, old = proposed(facts(10))
     later, new = proposed(facts(10, window=replace(facts(10).window, now=NOW + timedelta(days=2))))
 
-    assert pull_request.refreshed(old.replace("\n", "\r\n") + " ", new) == new
+    assert pull_request.refreshed(old, new) == (new, True)
+    body, shown = pull_request.refreshed(old.replace("\n", "\r\n") + " ", new)
+    assert (body.split(), shown) == (new.split(), True)
+    assert pull_request.refreshed(f"Mine.\n{old}\nMine too.", new) == (f"Mine.\n{new}\nMine too.", True)
 
     edited = old.replace("### Why", "We talked about it.\n\n### Why")
-    again = pull_request.refreshed(edited, new)
+    again, shown = pull_request.refreshed(edited, new)
+    assert not shown
     assert again.split("<!--")[0] == edited.split("<!--")[0]
     found = proposals.parse(again)
     assert found is not None
     assert found == later
-    third = pull_request.refreshed(again, new)
-    assert third == again
+    assert pull_request.refreshed(again, new) == (again, False)
+    headless = old.replace("**Raise", "**Do raise")
+    assert pull_request.refreshed(headless, new)[0].startswith("**Do raise")
 
 
 @pytest.mark.parametrize(
@@ -222,6 +227,10 @@ FLIP = {"verdict": "flip", "from_percent": 20, "to_percent": 20, "changes": {"fl
         (REVERT, True),
         (REVERT | {"asked_by": "Ana"}, True),
         (REVERT | {"changes": {"percent": [20, 10], "flags.a": ["b", "c"], "hold": ["x", ""]}}, True),
+        (REVERT | {"attempt": 999}, True),
+        (REVERT | {"attempt": 1000}, False),
+        (REVERT | {"attempt": -1}, False),
+        (FLIP | {"attempt": 1}, False),
         (REVERT | {"changes": {"percent": [20, 100]}}, False),
         (REVERT | {"to_percent": 100, "changes": {"percent": [20, 100]}}, False),
         (REVERT | {"changes": {"percent": [30, 10]}}, False),

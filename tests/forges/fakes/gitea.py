@@ -1,5 +1,5 @@
 """
-Gitea as far as the adapter uses it: pull requests, their timeline and reviews, and commit statuses of one repository.
+Gitea as far as the adapter uses it: pull requests, their timeline, and commit statuses of one repository.
 
 After `routers/api/v1/repo/pull.go`, `issue_comment.go`, `status.go` and `services/convert/pull.go` of Gitea 1.27.
 """
@@ -30,14 +30,6 @@ class Event:
 
 
 @dataclass
-class Review:
-    by: str
-    state: str
-    commit: str
-    dismissed: bool = False
-
-
-@dataclass
 class PullRequest:
     number: int
     title: str
@@ -55,7 +47,6 @@ class PullRequest:
     ended_at: datetime | None = None
     commit: str | None = None
     events: list[Event] = field(default_factory=list)
-    reviews: list[Review] = field(default_factory=list)
 
 
 class Gitea(Forge):
@@ -124,11 +115,6 @@ class Gitea(Forge):
         pull.state, pull.ended_by, pull.ended_at = "open", None, None
         self.tell(number, "reopen", by)
 
-    def review(self, number: int, by: str, state: str = "APPROVED") -> None:
-        pull = self.get(number)
-        pull.reviews.append(Review(by, state, pull.head))
-        self.tell(number, "review", by)
-
     def merge(self, number: int, by: str, *, delete: bool = True) -> str:
         pull = self.get(number)
         oid = self.combine(pull.base, pull.head, f"{pull.title} (#{number})", by=by, squash=self.style == "squash")
@@ -176,7 +162,6 @@ class Gitea(Forge):
             ("GET", "/pulls/{}", self._get),
             ("PATCH", "/pulls/{}", self._edit),
             ("POST", "/pulls/{}/merge", self._merge),
-            ("GET", "/pulls/{}/reviews", self._reviews),
             ("GET", "/issues/{}/timeline", self._timeline),
             ("POST", "/issues/{}/comments", self._comment),
             ("GET", "/statuses/{}", self._statuses),
@@ -285,26 +270,6 @@ class Gitea(Forge):
 
     def _is_behind(self, pull: PullRequest) -> bool:
         return not self.is_ancestor(self.refs()[pull.base], pull.head)
-
-    def _reviews(self, request: Request, number: str) -> Answer:
-        pull = self._find(number)
-        reviews = [
-            {
-                "id": n,
-                "user": self._user(review.by),
-                "team": None,
-                "state": review.state,
-                "body": "",
-                "commit_id": review.commit,
-                "stale": review.commit != pull.head,
-                "official": True,
-                "dismissed": review.dismissed,
-                "comments_count": 0,
-                "submitted_at": _stamp(self.clock()),
-            }
-            for n, review in enumerate(pull.reviews, 1)
-        ]
-        return self._page(request, reviews)
 
     def _timeline(self, request: Request, number: str) -> Answer:
         pull = self._find(number)

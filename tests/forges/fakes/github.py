@@ -13,7 +13,16 @@ from typing import Any
 from urllib.parse import urlencode
 
 import jwt
-from graphql import GraphQLError, GraphQLSchema, build_schema, graphql_sync
+from graphql import (
+    DocumentNode,
+    ExecutionResult,
+    GraphQLError,
+    GraphQLSchema,
+    build_schema,
+    execute_sync,
+    parse,
+    validate,
+)
 
 from tests.forges.fakes.github_description import FOLDER, description
 from tests.forges.fakes.server import Answer, Forge, Refused, Request
@@ -24,6 +33,12 @@ DOCS = "https://docs.github.com/rest"
 @cache
 def schema() -> GraphQLSchema:
     return build_schema((FOLDER / "github.graphql").read_text())
+
+
+@cache
+def _document(text: str) -> tuple[DocumentNode, list[GraphQLError]]:
+    """A query, and what in it is not of the schema."""
+    return parse(text), validate(schema(), parse(text))
 
 
 @dataclass
@@ -193,12 +208,13 @@ class GitHub(Forge):
                 pulls.reverse()
             if not self.in_order:
                 pulls.sort(key=lambda p: p.number * 7919 % 101)
-            items = [self._item(pull) for pull in pulls]
-        else:
-            items = self.frozen
         size, page = int(query.get("per_page", 30)), int(query.get("page", 1))
-        shown, headers = items[(page - 1) * size : page * size], {}
-        if page * size < len(items):
+        here, headers = slice((page - 1) * size, page * size), {}
+        if self.frozen is None:
+            count, shown = len(pulls), [self._item(pull) for pull in pulls[here]]
+        else:
+            count, shown = len(self.frozen), self.frozen[here]
+        if page * size < count:
             following = urlencode({**query, "page": page + 1})
             headers["Link"] = f'<https://api.example.com/repositories/1/pulls?{following}>; rel="next"'
         return Answer(200, shown, headers)
@@ -380,7 +396,10 @@ class GitHub(Forge):
             "repository": lambda _info, owner, name, followRenames: self._repository(owner, name),  # noqa: N803
             "enablePullRequestAutoMerge": lambda _info, input: self._arm(input, request.by),
         }
-        done = graphql_sync(schema(), request.body["query"], root, variable_values=request.body["variables"])
+        document, wrong = _document(request.body["query"])
+        done = execute_sync(schema(), document, root, variable_values=request.body["variables"])
+        if wrong:
+            done = ExecutionResult(errors=wrong)
         body: dict[str, Any] = {"data": done.data}
         if done.errors:
             body["errors"] = [
@@ -417,7 +436,6 @@ class GitHub(Forge):
 
     def _node(self, pull: Pull, viewer: str = "") -> Any:
         headline, _, text = self._message(pull.head).partition("\n")
-        approved = any(state == "APPROVED" for _, state, _ in pull.reviews)
         latest = {status["context"]: status for status in self.statuses.get(pull.head, ())}
 
         def context(_info: Any, name: str) -> Any:
@@ -441,14 +459,10 @@ class GitHub(Forge):
             "isMergeQueueEnabled": self.rules.queue,
             "mergeStateStatus": self.merge_state(pull) if pull.state == "open" else "UNKNOWN",
             "viewerDidAuthor": pull.author == viewer,
-            "reviewDecision": ("APPROVED" if approved else "REVIEW_REQUIRED") if self.rules.approvals else None,
             "autoMergeRequest": {"enabledAt": _time(pull.updated)} if pull.armed_by else None,
             "mergedBy": _actor(pull.ended_by) if pull.merged else None,
             "mergeCommit": {"oid": pull.merge_commit} if pull.merged else None,
             "timelineItems": lambda _info, **_: {"nodes": [closed] if closed else []},
-            "latestOpinionatedReviews": lambda _info, **_: {
-                "nodes": [{"state": state, "commit": {"oid": oid}} for _, state, oid in pull.reviews]
-            },
             "comments": lambda _info, first, after=None: _page(pull.comments, first, after),
             "commits": lambda _info, **_: {"nodes": [{"commit": commit}]},
         }

@@ -1,5 +1,5 @@
 """
-GitLab as far as the adapter uses it: merge requests, notes, approvals, commit statuses and merge trains of one project.
+GitLab as far as the adapter uses it: merge requests, notes, commit statuses and merge trains of one project.
 
 After the answers in `lib/api/merge_requests.rb` and `app/services/ci/create_commit_status_service.rb` of GitLab.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 from zlib import crc32
@@ -42,7 +42,6 @@ class MergeRequest:
     armed: bool = False
     train: str = ""  # the status of its car on the merge train
     notes: list[tuple[str, str, bool]] = field(default_factory=list)  # author, body, whether GitLab wrote it
-    approved_by: list[str] = field(default_factory=list)
 
 
 class GitLab(Forge):
@@ -56,7 +55,7 @@ class GitLab(Forge):
         self.may_merge = True
         self.trains = False
         self.ff = False
-        self.approvals_required = 0
+        self.asks_for_approval = False
         self.page_size = 100
         self.lagging: list[MergeRequest] | None = None  # what listings show, while they lag behind
         self.reordered = False
@@ -89,13 +88,6 @@ class GitLab(Forge):
         if mr.state == "opened":
             mr.state, mr.ended_by, mr.ended_at, mr.armed, mr.train = "closed", by, self.clock(), False, ""
             mr.notes.append((by, "closed", True))
-            mr.updated = self.clock()
-
-    def approve(self, iid: int, by: str) -> None:
-        mr = self.get(iid)
-        mr.approved_by.append(by)
-        mr.notes.append((by, "approved this merge request", True))
-        if self.clock() - mr.updated >= timedelta(minutes=1):  # GitLab touches it once a minute at most
             mr.updated = self.clock()
 
     def merge(self, iid: int, by: str, *, squash: bool = False, delete: bool = True) -> str:
@@ -146,7 +138,6 @@ class GitLab(Forge):
             ("PUT", "/merge_requests/{}/merge", self._merge),
             ("GET", "/merge_requests/{}/notes", self._notes),
             ("POST", "/merge_requests/{}/notes", self._note),
-            ("GET", "/merge_requests/{}/approvals", self._approvals),
             ("GET", "/merge_trains/merge_requests/{}", self._car),
             ("POST", "/merge_trains/merge_requests/{}", self._board),
             ("GET", "/repository/branches/{}", self._branch),
@@ -293,20 +284,6 @@ class GitLab(Forge):
             "internal": False,
         }
 
-    def _approvals(self, request: Request, iid: str) -> Answer:
-        by = self._find(iid).approved_by
-        left = max(self.approvals_required - len(by), 0)
-        return Answer(
-            200,
-            {
-                "iid": int(iid),
-                "approved": left == 0,  # true of a project that asks for none
-                "approvals_required": self.approvals_required,
-                "approvals_left": left,
-                "approved_by": [{"user": self._user(login)} for login in by],
-            },
-        )
-
     def _car(self, request: Request, iid: str) -> Answer:
         mr = self._find(iid)
         if not mr.train:
@@ -381,7 +358,7 @@ class GitLab(Forge):
             return "draft_status"
         if mr.status != "mergeable":
             return mr.status
-        if len(mr.approved_by) < self.approvals_required:
+        if self.asks_for_approval:
             return "not_approved"
         if self.ff and not self.is_ancestor(self.refs()[mr.target], mr.sha):
             return "need_rebase"
