@@ -33,7 +33,7 @@ def decide(
     policy_data, data = _read(folder / observe.POLICY_FILE), _read(folder / file)
     policy = load(policy_data, name=observe.POLICY_FILE).for_stack(stack)
     declared = stackfile.read(data, name=file)
-    source = JsonLines(paths, fields=policy.source.fields, types=policy.source.types)
+    source = JsonLines(paths, **policy.source.mapping)
     queries = (*evidence.queries(policy), *triggers.queries(policy))
     start = min(since or _BEGINNING, now)
     recorded = source.read(queries, Window(start, start, now))

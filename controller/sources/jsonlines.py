@@ -1,4 +1,4 @@
-"""Events from files of JSON lines, plain or gzipped, that may grow and be joined by others while they are watched."""
+"""Events from files of JSON lines or CSV, plain or gzipped, that may grow and be joined by others while watched."""
 
 from __future__ import annotations
 
@@ -41,9 +41,12 @@ class JsonLines:
         *,
         fields: Mapping[str, str] | None = None,
         types: Mapping[str, str] | None = None,
+        arms: Mapping[str, str] | None = None,
+        constants: Mapping[str, str] | None = None,
+        times: str = "rfc3339",
     ) -> None:
         self._paths = tuple(paths)
-        self._counter = Counter(Names(fields or {}, types or {}))
+        self._counter = Counter(Names(fields or {}, types or {}, arms or {}, constants or {}, times))
         self._seen: dict[str, _Seen] = {}
 
     def read(self, queries: Sequence[Query], window: Window, *, gaps: Gaps = ()) -> Recorded:
@@ -131,5 +134,5 @@ def _look(path: str, before: os.stat_result) -> _Seen:
         now = os.fstat(file.fileno())
         file.seek(max(0, before.st_size - _TAIL))
         tail = file.read(min(_TAIL, before.st_size))
-    whole = not path.endswith(".gz") and now.st_size == before.st_size and (not tail or tail.endswith(b"\n"))
+    whole = not path.endswith((".gz", ".csv")) and now.st_size == before.st_size and (not tail or tail.endswith(b"\n"))
     return _Seen(before.st_size, before.st_mtime_ns, tail if whole else None)
