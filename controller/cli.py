@@ -7,7 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -187,6 +187,37 @@ def decide(stack: str, paths: tuple[str, ...], now: datetime | None, since: date
         from controller.messages import screens
 
         _console().print(screens.status(facts, decision, "decided on recorded events"))
+    return 0
+
+
+@cli.command()
+@click.option("--events", "paths", multiple=True, required=True, help="File or glob of JSON lines or CSV.")
+@click.option("--stack", help="Judge as this stack would be: its overrides, and what its file declares.")
+@click.option("--policy", "policy_file", default="rollout.yaml", show_default=True, type=click.Path(path_type=Path))
+@click.option("--since", type=Instant(), help="When the rollout began; default the pilot's first event in the files.")
+@click.option("--percent", type=click.IntRange(1, 100), help="Stay at this percent; default climb the ladder.")
+@click.option("--every", help="Time between two passes; default 5m, or longer so that there are 500 at most.")
+@click.option("--json", "as_json", is_flag=True, help="Each pass as one JSON object a line.")
+def backtest(
+    paths: tuple[str, ...],
+    stack: str | None,
+    policy_file: Path,
+    since: datetime | None,
+    percent: int | None,
+    every: str | None,
+    as_json: bool,
+) -> int:
+    """Say what would have been decided at each pass on recorded events, and when. Changes nothing."""
+    import gc
+
+    from controller import backtest as past
+
+    gc.disable()
+    found = past.run(
+        Path.cwd(), paths=paths, policy_file=policy_file, stack=stack, since=since, fixed=percent,
+        every=timedelta(seconds=_seconds(every, "--every")) if every else None,
+    )  # fmt: skip
+    past.show(found, click.echo, as_json=as_json)
     return 0
 
 

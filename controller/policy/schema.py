@@ -40,10 +40,10 @@ class Source(Part):
     """
     Where the events are.
 
-    `lag` is how long events may take to arrive: nothing younger is judged. `fields`, `types` and `arms` map our names to
-    the product's own; the field `*` for `id` says that a record has none, and that two alike are one. `constants` are
-    fields that the records lack since they would be the same in all. `times` is how `ts` is written: RFC 3339 with its
-    zone, without a zone and in UTC, or as seconds or milliseconds since 1970.
+    `lag` is how long events may take to arrive: nothing younger is judged. `fields`, `types` and `arms` map our names
+    to the product's own; the field `*` for `id` says that a record has none, and that two alike are one. `constants`
+    are fields that the records lack since they would be the same in all. `times` is how `ts` is written: RFC 3339 with
+    its zone, without a zone and in UTC, or as seconds or milliseconds since 1970.
     """
 
     kind: Literal["files", "events-api"]

@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import duckdb
 
@@ -14,6 +15,7 @@ from controller.errors import ConfigError
 from controller.model import Query, Recorded, Window
 from controller.sources.counting import Counter, Gaps
 from controller.sources.records import Names
+from controller.sources.replay import Replay
 
 _TAIL = 64  # bytes before the end that must be unchanged for a larger file to be the same one, grown
 
@@ -61,6 +63,16 @@ class JsonLines:
         files, missing = self._expand()
         self._load(files, queries)
         return self._counter.answer(queries, window, gaps=gaps, notes=[f"{path}: no such file" for path in missing])
+
+    def replay(self, queries: Sequence[Query], *, start: datetime, passes: Sequence[datetime]) -> Replay:
+        """
+        The source whose files ended at each of *passes*, one after the other; all are counted at once.
+
+        Raises:
+            ConfigError: as for `read`.
+        """
+        self._load(self._expand()[0], queries)
+        return self._counter.replay(queries, start=start, passes=passes)
 
     def _expand(self) -> tuple[list[str], list[str]]:
         """The files that there are, in order, and the paths that match none."""

@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from controller.model import Arm
+from controller.model import Arm, Query
 from controller.sources.records import NAIVE, RFC3339, UNIX, WHOLE, Names, is_csv
 
+DESCRIBED = 5  # malformed records of a load, or of an answer, that are described in words
 _SHOWN = 60  # characters of a line or a value
 
 
@@ -51,6 +52,17 @@ def _rows(path: str) -> Iterator[tuple[int, dict[str | Any, str | Any]]]:
         rows = csv.DictReader(file, next(csv.reader([head])), dialect=csv.Sniffer().sniff(head, ",;\t|"))
         for row in rows:
             yield rows.line_num + 1, row
+
+
+def malformed_notes(found: Sequence[str | None]) -> list[str]:
+    """The first few of the malformed records *found* in words, and how many more there are."""
+    notes = [note for note in found if note][:DESCRIBED]
+    return notes if len(notes) == len(found) else [*notes, f"{len(found) - len(notes)} more malformed records"]
+
+
+def unfit_note(query: Query, names: Names, count: int) -> str:
+    unit = names.field("user" if query.within is not None else query.unit)
+    return f"{query.name}: {count} without {unit}, not counted"
 
 
 def explain(line: bytes, names: Names) -> str:
