@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+_TRAFFIC = "Units that all users bring, such as 50/d for every KPI, or mic_grant=50/d; may be repeated."
+
+
 @cache
 def _console(*, stderr: bool = False) -> Console:
     """Where people read; imported late, since a program that asks for JSON need not wait for it."""
@@ -309,8 +312,11 @@ def policy() -> None:
 
 @policy.command("check")
 @click.argument("file", default="rollout.yaml", type=click.Path(path_type=Path))
-def policy_check(file: Path) -> int:
-    """Check a policy, and say what its literal rules cost in false alarms."""
+@click.option("--traffic", "rates", multiple=True, metavar="[KPI=]RATE", help=_TRAFFIC)
+@click.option("--events", "paths", multiple=True, help="Measure the traffic in these files.")
+def policy_check(file: Path, rates: tuple[str, ...], paths: tuple[str, ...]) -> int:
+    """Check a policy, and say what its rules cost in false alarms and how long its stages need."""
+    from controller import traffic
     from controller.policy import costs, load
 
     checked = load(_read(file), name=str(file))
@@ -318,7 +324,7 @@ def policy_check(file: Path) -> int:
         f"{file}: {len(checked.stages)} stages, {len(checked.kpis)} KPIs, {len(checked.triggers)} triggers",
         markup=False,
     )
-    for line in costs.costs(checked):
+    for line in (*costs.costs(checked), *traffic.needs(checked, traffic.given(checked, rates, paths))):
         _console().print(f"  {line}", markup=False)
     return 0
 

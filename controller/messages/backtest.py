@@ -53,7 +53,7 @@ def _news(decision: Decision) -> Iterator[tuple[tuple[object, ...], str]]:
     kind = (subject, kpis[subject].status) if subject in kpis else (re.sub(r"\d+", "#", subject),)
     yield (decision.verdict, decision.to_percent, *kind), f"{decision.verdict}{move}: {reason}"
     for name, kpi in kpis.items():
-        if kpi.status in _TOLD and kpi.reason != reason:
+        if kpi.status in _TOLD and not reason.startswith(kpi.reason):
             yield (name, kpi.status), f"  {kpi.status}: {kpi.reason}"
     for name, result in decision.triggers.items():
         if result.status is TriggerStatus.FIRED and not reason.startswith(f"{name} fired"):

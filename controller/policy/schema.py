@@ -14,7 +14,7 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 from controller.model import Query
 from controller.policy.operations import Operations
 from controller.policy.parts import Name, Part
-from controller.policy.values import Bound, BoundText, Duration, Level, Share, Texts
+from controller.policy.values import Bound, BoundText, Duration, Level, PerDay, Share, Texts
 
 StackName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
 Percent = Annotated[int, Field(strict=True, ge=0, le=100)]
@@ -120,7 +120,8 @@ class Kpi(Part):
 
     `weight` is its share of the revert budget, relative to the others; with 0 it never reverts by itself, and its
     trigger is the remedy. No stage is left upwards on fewer than `min_units` good units.
-    `stale` is how long its events may be silent before their absence says something.
+    `stale` is how long its events may be silent before their absence says something. `traffic` is how many units all
+    users together bring, of which a stage of 10 % sees a tenth; no decision reads it.
     """
 
     title: str
@@ -133,6 +134,7 @@ class Kpi(Part):
     min_units: Annotated[int, Field(ge=1)] = 10
     stale: Duration = timedelta(hours=6)
     advice: str = ""
+    traffic: PerDay | None = None
 
     @model_validator(mode="after")
     def _bounds(self) -> Kpi:
