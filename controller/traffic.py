@@ -115,7 +115,7 @@ def _units(policy: Policy, name: str, kpi: Kpi) -> str:
     texts = []
     for proof in proofs:
         stage = next(stage for stage in policy.stages if stage.proof == proof and 0 < stage.percent < 100)
-        healthy, target = (units(policy, name, stage, which) for which in ("healthy", "target"))  # type: ignore[arg-type]
+        healthy, target = (units(policy, name, stage, which) for which in ("healthy", "target"))
         texts.append(f"{_count(healthy)} by {proof} ({_count(target)} if just at its target)")
     bad = number(truth(kpi, "healthy")[0], "%")
     return f"{name}: to leave a stage takes {' or '.join(texts)} units, of which {bad} are bad"

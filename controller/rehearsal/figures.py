@@ -20,7 +20,7 @@ from controller import decide as rule
 from controller import offline, traffic
 from controller.eprocess import EXACT, GRID, excess
 from controller.evidence import rate_bounds
-from controller.model import Bucket, Declared, Exposure, Recorded, Rollout, Series, Service, Verdict, Window
+from controller.model import Bucket, Decision, Declared, Exposure, Recorded, Rollout, Series, Service, Verdict, Window
 from controller.policy import Policy
 from controller.policy.schema import KpiLevel, RevertTo
 from controller.traffic import DAY, Truth
@@ -175,7 +175,7 @@ class _Run:
                 return False
         return True
 
-    def _decide(self, now: float) -> rule.Decision:
+    def _decide(self, now: float) -> Decision:
         at = LAUNCH + timedelta(seconds=now)
         window = Window(LAUNCH, LAUNCH + timedelta(seconds=self.stage), at)
         recorded = Recorded({name: Series(tuple(arm)) for name, arm in self.arms.items()}, last=at)

@@ -22,10 +22,11 @@ from controller.rehearsal.figures import HORIZON, End, World, known, simulate
 from controller.traffic import Truth
 
 SIMULATED = (
-    "Simulated: units arrive evenly at random, each bad with the same probability whatever the others are; an advance "
-    "is merged and live at once; healthy is half the odds of a bad unit at the target, harm twice those at the warning. "
-    f"A rollout is given up after {length(HORIZON)}. Not simulated: nights, deployments, people, and triggers but those "
-    "on a KPI's estimate; what the literal ones cost, pilot policy check says."
+    "± is the standard error. Simulated: units arrive evenly at random, each bad with the same probability whatever "
+    "the others are; an advance is merged and live at once; healthy is half the odds of a bad unit at the target, harm "
+    f"twice those at the warning. A rollout is given up after {length(HORIZON)}. A look is taken after each tenth of "
+    "the time so far, later than in production. Not simulated: nights, deployments, people, and triggers but those on "
+    "a KPI's estimate; what the literal ones cost, pilot policy check says."
 )
 
 
