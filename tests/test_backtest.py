@@ -7,6 +7,7 @@ import random
 import shutil
 import sys
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +153,7 @@ def test_json_has_every_pass(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     passes = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert end.value.code == 0
     instants = [datetime.fromisoformat(item["at"]) for item in passes]
-    assert {b - a for a, b in zip(instants, instants[1:], strict=False)} == {timedelta(hours=6)}
+    assert {b - a for a, b in pairwise(instants)} == {timedelta(hours=6)}
     assert {"verdict", "reasons", "kpis", "policy_sha256"} <= passes[0].keys()
 
 

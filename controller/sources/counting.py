@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -86,7 +85,7 @@ class Counter:
         """
         after, self._said = self._rows, None
         self._use_threads(paths)
-        records.load(self._con, self._layout, [glob.escape(path) for path in paths], after=after)
+        records.load(self._con, self._layout, paths, after=after)
         first, rows, bad = self._one(
             f"""SELECT min(ts), count(*), list((rowid, ts) ORDER BY rowid) FILTER ({self._layout.malformed()})
             FROM event WHERE rowid >= {after}"""

@@ -11,7 +11,8 @@ from datetime import datetime
 from typing import Any
 
 from controller.model import Arm, Query
-from controller.sources.records import NAIVE, RFC3339, UNIX, WHOLE, Names, is_csv
+from controller.sources.csv_head import Head, is_csv, open_csv
+from controller.sources.records import NAIVE, RFC3339, UNIX, WHOLE, Names
 
 DESCRIBED = 5  # malformed records of a load, or of an answer, that are described in words
 _SHOWN = 60  # characters of a line or a value
@@ -45,13 +46,15 @@ def describe(parts: Sequence[tuple[str, int]], wanted: Sequence[int], names: Nam
                 index += 1
 
 
-def _rows(path: str) -> Iterator[tuple[int, dict[str | Any, str | Any]]]:
+def _rows(path: str) -> Iterator[tuple[int, dict[str, str]]]:
     """The records of a CSV file, each with the number of its last line."""
-    with gzip.open(path, "rt") if path.endswith(".gz") else open(path, newline="") as file:
-        head = file.readline()
-        rows = csv.DictReader(file, next(csv.reader([head])), dialect=csv.Sniffer().sniff(head, ",;\t|"))
+    head = Head.of(path)
+    with open_csv(path) as file:
+        rows = csv.reader(file, delimiter=head.delimiter)
+        next(rows)
         for row in rows:
-            yield rows.line_num + 1, row
+            if row:
+                yield rows.line_num, dict(zip(head.names, row, strict=False))
 
 
 def malformed_notes(found: Sequence[str | None]) -> list[str]:

@@ -7,8 +7,9 @@ stay there too, and are listed in `shared`.
 
 from __future__ import annotations
 
+import glob
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -16,13 +17,13 @@ import duckdb
 
 from controller.errors import ConfigError
 from controller.model import Arm, Query
+from controller.sources.csv_head import Head, is_csv
 
 _OWN = ("id", "ts", "type", "arm")  # `user` is an attribute like any other, read where a query needs it
 # RFC 3339. The zone is checked since a cast to TIMESTAMPTZ takes a time without one as UTC. LIKE is 4 times as fast.
 RFC3339 = r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)"
 NAIVE = r"\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?)?"  # with `times: utc`
 UNIX = r"\d{9,10}(\.\d+)?|\d{12,13}"  # with `times: unix`: seconds, or milliseconds
-CSV = "read_csv($files, header = true, all_varchar = true, hive_partitioning = false)"
 WHOLE = "*"  # as the product's name of `id`: a record has none, and all that is read of it identifies it
 
 
@@ -152,15 +153,22 @@ class Layout:
         columns = ", ".join(f"{quoted(name)}: '{kind}'" for name, kind in self._read().items())
         return f"read_ndjson($files, columns = {{{columns}}}, ignore_errors = true, hive_partitioning = false)"
 
-    def csv(self, header: Collection[str]) -> str:
-        """SQL of the records of the CSV in `$files`, whose first line is *header*; a number is one without quotes."""
+    def csv(self, head: Head) -> str:
+        """
+        SQL of the records of the CSV in `$files`, all of whose lines are as *head*; a number is one without quotes.
+
+        Nothing is left to DuckDB's sniffer, which passes over lines that it takes for a preamble.
+        """
         columns = []
         for name, kind in self._read().items():
-            value = _identifier(name) if name in header else "NULL"
+            value = _identifier(name) if name in head.names else "NULL"
             if kind == "JSON":
                 value = f"coalesce(TRY_CAST({value} AS JSON), to_json({value}))"
             columns.append(f"CAST({value} AS {kind}) AS {_identifier(name)}")
-        return f"(SELECT {', '.join(columns)} FROM {CSV})"
+        theirs = ", ".join(f"{quoted(name)}: 'VARCHAR'" for name in head.names)
+        return f"""(SELECT {", ".join(columns)} FROM read_csv($files, auto_detect = false, header = true,
+            columns = {{{theirs}}}, delim = {quoted(head.delimiter)}, quote = '"', escape = '"',
+            hive_partitioning = false))"""
 
     def rows(self, read: str) -> str:
         """SQL of the rows of `event` for the records that *read* gives."""
@@ -250,22 +258,14 @@ def load(con: duckdb.DuckDBPyConnection, layout: Layout, files: Sequence[str], *
     """
     Append the records of *files* to `event`, which has *after* rows; its rowid is the order of the input.
 
-    DuckDB: names of files are globs to it, hence come escaped. Blank lines are skipped. CREATE AS is 3 times as fast as
+    DuckDB: names of files are globs to it, hence escaped. Blank lines are skipped. CREATE AS is 3 times as fast as
     INSERT.
     """
-    for csv, group in groupby(files, key=lambda name: name if is_csv(name) else None):
-        some = list(group)
-        read = layout.json_lines()
-        if csv is not None:
-            header = con.execute(f"SELECT * FROM {CSV} LIMIT 0", {"files": some}).description
-            read = layout.csv({column[0] for column in header})
+    for table, group in groupby(files, key=lambda name: name if is_csv(name) else None):
+        read = layout.json_lines() if table is None else layout.csv(Head.of(table))
         into = "INSERT INTO event" if after else "CREATE OR REPLACE TABLE event AS"
-        con.execute(f"{into} {layout.rows(read)}", {"files": some})
+        con.execute(f"{into} {layout.rows(read)}", {"files": [glob.escape(path) for path in group]})
         (after,) = con.execute("SELECT count(*) FROM event").fetchone() or (0,)
-
-
-def is_csv(path: str) -> bool:
-    return path.removesuffix(".gz").endswith(".csv")
 
 
 def create_shared(con: duckdb.DuckDBPyConnection) -> None:
