@@ -17,7 +17,7 @@ def is_csv(path: str) -> bool:
 def open_csv(path: str) -> TextIO:
     """The file's text, line ends as they are."""
     if path.endswith(".gz"):
-        return gzip.open(path, "rt", encoding="utf-8-sig", errors="replace", newline="")  # type: ignore[return-value]
+        return gzip.open(path, "rt", encoding="utf-8-sig", errors="replace", newline="")
     return open(path, encoding="utf-8-sig", errors="replace", newline="")
 
 

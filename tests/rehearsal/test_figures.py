@@ -123,3 +123,12 @@ def test_a_share_is_told_with_its_standard_error() -> None:
 def test_what_cannot_be_simulated_is_refused(rates: dict[str, float], harms: list[str], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         figures_command.run(print, POLICY, rates, runs=2, seed=1, harms=harms)
+
+
+def test_processes_do_the_work_of_one() -> None:
+    worlds = {"healthy": World(SMALL, TRAFFIC), "harm": World(SMALL, TRAFFIC, {"error_rate": "harm"})}
+    seeds = ["a", "b", "c"]
+
+    ends = figures_command._simulated(worlds, seeds)
+
+    assert ends == {name: [simulate(world, seed) for seed in seeds] for name, world in worlds.items()}
