@@ -314,7 +314,8 @@ def policy() -> None:
 @click.argument("file", default="rollout.yaml", type=click.Path(path_type=Path))
 @click.option("--traffic", "rates", multiple=True, metavar="[KPI=]RATE", help=_TRAFFIC)
 @click.option("--events", "paths", multiple=True, help="Measure the traffic in these files.")
-def policy_check(file: Path, rates: tuple[str, ...], paths: tuple[str, ...]) -> int:
+@click.option("--stack", help="The stages of this stack, where it has its own.")
+def policy_check(file: Path, rates: tuple[str, ...], paths: tuple[str, ...], stack: str | None) -> int:
     """Check a policy, and say what its rules cost in false alarms and how long its stages need."""
     from controller import traffic
     from controller.policy import costs, load
@@ -324,6 +325,7 @@ def policy_check(file: Path, rates: tuple[str, ...], paths: tuple[str, ...]) -> 
         f"{file}: {len(checked.stages)} stages, {len(checked.kpis)} KPIs, {len(checked.triggers)} triggers",
         markup=False,
     )
+    checked = checked.for_stack(stack) if stack else checked
     for line in (*costs.costs(checked), *traffic.needs(checked, traffic.given(checked, rates, paths))):
         _console().print(f"  {line}", markup=False)
     return 0

@@ -118,9 +118,12 @@ class _Run:
         upto = (now - self.policy.source.lag.total_seconds()) // GRID * GRID
         if upto <= self.heard:
             return
+        exposed: dict[float, float] = {}
         for name, kpi in self.policy.kpis.items():
             within = kpi.rate.within.total_seconds() if kpi.rate and kpi.rate.within else 0.0
-            mean = self.world.traffic[name] / DAY * self._exposed(self.heard - within, upto - within)
+            if within not in exposed:
+                exposed[within] = self._exposed(self.heard - within, upto - within)
+            mean = self.world.traffic[name] / DAY * exposed[within]
             bad, worse = self.rates[name]
             beyond, rest = poisson(self.draw, mean * worse), poisson(self.draw, mean * (bad - worse))
             n = beyond + rest + poisson(self.draw, mean * (1 - bad))
@@ -196,6 +199,8 @@ def poisson(draw: random.Random, mean: float) -> int:
     """
     A Poisson number: by waiting times where the mean is small, else by transformed rejection (Hormann 1993, PTRS).
     """
+    if mean <= 0:
+        return 0
     if mean < 10:
         count, product, limit = -1, 1.0, math.exp(-mean)
         while product > limit or count < 0:
