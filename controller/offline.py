@@ -37,8 +37,9 @@ def decide(
     queries = (*evidence.queries(policy), *triggers.queries(policy))
     start = min(since or BEGINNING, now)
     recorded = source.read(queries, Window(start, start, now))
-    if since is None:  # nothing of the pilot is older, so what was read is that of the later window too
+    if since is None:  # only estimates still have to be told from then on
         start = first_exposure(recorded, now)
+        recorded = source.read(queries, Window(BEGINNING, start, now))
     window = Window(start, start, now)
     facts = judged(stack, policy, declared, window, recorded, policy_sha256=hashlib.sha256(policy_data).hexdigest())
     return facts, rule.decide(facts)
