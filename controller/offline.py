@@ -11,11 +11,11 @@ from controller import decide as rule
 from controller import eprocess, evidence, observe, stackfile, triggers
 from controller.errors import ConfigError
 from controller.history import History
-from controller.model import Decision, Deployment, Live, Recorded, Window
-from controller.policy import load
+from controller.model import Decision, Declared, Deployment, Live, Recorded, Window
+from controller.policy import Policy, load
 from controller.sources.jsonlines import JsonLines
 
-_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def decide(
@@ -30,16 +30,25 @@ def decide(
         ConfigError: the policy, the stack file or an event file cannot be read.
     """
     file = observe.stack_file(stack)
-    policy_data, data = _read(folder / observe.POLICY_FILE), _read(folder / file)
+    policy_data, data = read(folder / observe.POLICY_FILE), read(folder / file)
     policy = load(policy_data, name=observe.POLICY_FILE).for_stack(stack)
     declared = stackfile.read(data, name=file)
-    source = JsonLines(paths, fields=policy.source.fields, types=policy.source.types)
+    source = JsonLines(paths, **policy.source.mapping)
     queries = (*evidence.queries(policy), *triggers.queries(policy))
-    start = min(since or _BEGINNING, now)
+    start = min(since or BEGINNING, now)
     recorded = source.read(queries, Window(start, start, now))
-    if since is None:  # nothing of the pilot is older, so what was read is that of the later window too
-        start = _first_exposure(recorded, now)
+    if since is None:  # only estimates still have to be told from then on
+        start = first_exposure(recorded, now)
+        recorded = source.read(queries, Window(BEGINNING, start, now))
     window = Window(start, start, now)
+    facts = judged(stack, policy, declared, window, recorded, policy_sha256=hashlib.sha256(policy_data).hexdigest())
+    return facts, rule.decide(facts)
+
+
+def judged(
+    stack: str, policy: Policy, declared: Declared, window: Window, recorded: Recorded, *, policy_sha256: str
+) -> rule.Facts:
+    """The facts if all that is *declared* had been live since `window.stage`; pure."""
     live = Live(
         percent=declared.rollout.percent,
         since=window.stage,
@@ -48,22 +57,25 @@ def decide(
         candidate_image=declared.service.candidate_image,
         flags=declared.rollout.flags,
     )
-    facts = observe.judge(
-        stack, policy, declared, live, History(()), window, recorded,
-        policy_sha256=hashlib.sha256(policy_data).hexdigest(),
-    )  # fmt: skip
-    return facts, rule.decide(facts)
+    return observe.judge(stack, policy, declared, live, History(()), window, recorded, policy_sha256=policy_sha256)
 
 
-def _first_exposure(recorded: Recorded, now: datetime) -> datetime:
-    pilot = recorded.series[evidence.EXPOSURE].pilot
-    return datetime.fromtimestamp(pilot[0].end - eprocess.GRID, UTC) if pilot else now
+def read(path: Path) -> bytes:
+    """
+    The file at *path*.
 
-
-def _read(path: Path) -> bytes:
+    Raises:
+        ConfigError: it cannot be read.
+    """
     try:
         return path.read_bytes()
     except OSError as error:
         raise ConfigError(
             f"{path}: {error.strerror}; run in the folder that holds the policy and the stack files"
         ) from None
+
+
+def first_exposure(recorded: Recorded, now: datetime) -> datetime:
+    """When the pilot arm's first user came, on the grid; *now* where none has."""
+    pilot = recorded.series[evidence.EXPOSURE].pilot
+    return datetime.fromtimestamp(pilot[0].end - eprocess.GRID, UTC) if pilot else now

@@ -264,7 +264,7 @@ def source(settings: Settings, stack: str, policy: Policy) -> Source:
     """The source that the stack's policy names."""
     place = policy.source
     if place.kind == "files":
-        return JsonLines(place.paths, fields=place.fields, types=place.types)
+        return JsonLines(place.paths, **place.mapping)
     from controller.sources.events_api import EventsApi
 
     assert place.url is not None  # the policy asks for it

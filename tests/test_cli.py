@@ -69,6 +69,15 @@ def test_the_same_events_are_not_enough_an_hour_earlier(
     assert "baking: 30m of 1h, until 2026-05-05 11:00 UTC" in out
 
 
+def test_check_warns_of_stages_that_are_too_short_for_a_traffic(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And that is no error: slow is not wrong."""
+    assert run("policy", "check", "--traffic", "mic_grant=50/d", monkeypatch=monkeypatch) == 0
+
+    assert "warning: mic_grant: at 50/d the 10 % stage needs 2d 4h; its bake time is 1h" in capsys.readouterr().out
+
+
 def test_events_that_do_not_exist_hold_and_are_named(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -106,6 +115,11 @@ def test_events_that_do_not_exist_hold_and_are_named(
             "write an instant with its zone",
         ),
         (("policy", "check", "other.yaml"), "other.yaml: No such file or directory"),
+        (("backtest", "--events", "x", "--stack", "prd"), "Pulumi.prd.yaml: No such file or directory"),
+        (("backtest", "--events", "nowhere.jsonl"), "nowhere.jsonl: no usable events; nowhere.jsonl: no such file"),
+        (("backtest", "--events", "x", "--every", "soon"), "--every soon:"),
+        (("policy", "check", "--traffic", "50"), "--traffic 50: write a rate above 0 such as 50/d or 20/h"),
+        (("rehearse", "--figures"), "no required KPI's traffic is known: give --traffic 50/d, --events"),
         (("rehearse", "--scenario", "heathy"), "no scenario heathy; there are: healthy, api-errors"),
         (("status",), "no repository: run inside a checkout that has a remote origin, or set PILOT_REPOSITORY"),
         (("launch",), "No such command 'launch'"),

@@ -14,7 +14,7 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 from controller.model import Query
 from controller.policy.operations import Operations
 from controller.policy.parts import Name, Part
-from controller.policy.values import Bound, BoundText, Duration, Level, Share, Texts
+from controller.policy.values import Bound, BoundText, Duration, Level, PerDay, Share, Texts
 
 StackName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
 Percent = Annotated[int, Field(strict=True, ge=0, le=100)]
@@ -40,8 +40,10 @@ class Source(Part):
     """
     Where the events are.
 
-    `lag` is how long events may take to arrive: nothing younger is judged. `fields` and `types` map our names to the
-    product's own.
+    `lag` is how long events may take to arrive: nothing younger is judged. `fields`, `types` and `arms` map our names
+    to the product's own; the field `*` for `id` says that a record has none, and that two alike are one. `constants`
+    are fields that the records lack since they would be the same in all. `times` is how `ts` is written: RFC 3339 with
+    its zone, without a zone and in UTC, or as seconds or milliseconds since 1970.
     """
 
     kind: Literal["files", "events-api"]
@@ -51,6 +53,9 @@ class Source(Part):
     lag: Duration = timedelta(minutes=2)
     fields: Mapping[str, str] = {}
     types: Mapping[str, str] = {}
+    arms: Mapping[Literal["pilot", "control"], str] = {}
+    constants: Mapping[Literal["type", "arm", "ts"], str] = {}
+    times: Literal["rfc3339", "utc", "unix"] = "rfc3339"
 
     @model_validator(mode="after")
     def _place(self) -> Source:
@@ -58,7 +63,14 @@ class Source(Part):
             raise ValueError("kind files needs paths")
         if self.kind == "events-api" and not self.url:
             raise ValueError("kind events-api needs url")
+        if self.kind == "events-api" and (self.arms or self.constants or self.times != "rfc3339"):
+            raise ValueError("arms, constants and times are for kind files; an API's events carry all that we read")
         return self
+
+    @property
+    def mapping(self) -> dict[str, Any]:
+        """How records are written, as `JsonLines` takes it."""
+        return {key: getattr(self, key) for key in ("fields", "types", "arms", "constants", "times")}
 
 
 class Rate(Part):
@@ -108,7 +120,8 @@ class Kpi(Part):
 
     `weight` is its share of the revert budget, relative to the others; with 0 it never reverts by itself, and its
     trigger is the remedy. No stage is left upwards on fewer than `min_units` good units.
-    `stale` is how long its events may be silent before their absence says something.
+    `stale` is how long its events may be silent before their absence says something. `traffic` is how many units all
+    users together bring, of which a stage of 10 % sees a tenth; no decision reads it.
     """
 
     title: str
@@ -121,6 +134,7 @@ class Kpi(Part):
     min_units: Annotated[int, Field(ge=1)] = 10
     stale: Duration = timedelta(hours=6)
     advice: str = ""
+    traffic: PerDay | None = None
 
     @model_validator(mode="after")
     def _bounds(self) -> Kpi:

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, WithJsonSchema
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = r"^([1-9][0-9]{0,5})(s|m|h|d)$"
 _SHARE = r"^([0-9]+(?:\.[0-9]+)?) ?%$"
+_PER_TIME = r"^([0-9]+(?:\.[0-9]+)?)/(s|m|h|d)$"
 _BOUND = r"^(<=|>=|<|>) ?([0-9]+(?:\.[0-9]+)?) ?(%|[a-z]+)?$"
 
 
@@ -27,6 +28,14 @@ def _share(value: object) -> float:
     if not match or float(match[1]) > 100:
         raise ValueError("write a share such as 2% (0% to 100%)")
     return float(match[1]) / 100
+
+
+def per_day(value: object) -> float:
+    """`50/d` or `20/h` as so many a day."""
+    match = re.match(_PER_TIME, value) if isinstance(value, str) else None
+    if not match or float(match[1]) == 0:
+        raise ValueError("write a rate above 0 such as 50/d or 20/h")
+    return float(match[1]) * _SECONDS["d"] / _SECONDS[match[2]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +99,7 @@ def _texts(value: object) -> object:
 
 Duration = Annotated[timedelta, BeforeValidator(_duration), WithJsonSchema({"type": "string", "pattern": _DURATION})]
 Share = Annotated[float, BeforeValidator(_share), WithJsonSchema({"type": "string", "pattern": _SHARE})]
+PerDay = Annotated[float, BeforeValidator(per_day), WithJsonSchema({"type": "string", "pattern": _PER_TIME})]
 BoundText = Annotated[Bound, BeforeValidator(_bound), WithJsonSchema({"type": "string", "pattern": _BOUND})]
 Level = Annotated[
     Bound,

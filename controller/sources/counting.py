@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import glob
 import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from itertools import zip_longest
 from typing import Any
 
@@ -15,16 +14,15 @@ import duckdb
 
 from controller.model import Bucket, Query, Recorded, Series, Window
 from controller.sources import records, samples
-from controller.sources.malformed import describe
+from controller.sources.instants import instant, micros
+from controller.sources.malformed import DESCRIBED, describe, malformed_notes, unfit_note
 from controller.sources.records import Layout, Names
-from controller.sources.samples import EACH, EXPOSED
+from controller.sources.replay import Replay
+from controller.sources.samples import EACH, EXAMPLES, EXPOSED
 
-DESCRIBED = 5  # malformed records of a load, or of an answer, that are described in words
-EXAMPLES = 3
 LARGE = 8 << 20  # bytes from which on DuckDB's threads pay; a few events they cost half as much time again
 Gaps = tuple[tuple[datetime, datetime], ...]
 _ROWS = 1 << 40  # more than anyone loads
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass
@@ -87,7 +85,7 @@ class Counter:
         """
         after, self._said = self._rows, None
         self._use_threads(paths)
-        records.load(self._con, self._layout, [glob.escape(path) for path in paths], after=after)
+        records.load(self._con, self._layout, paths, after=after)
         first, rows, bad = self._one(
             f"""SELECT min(ts), count(*), list((rowid, ts) ORDER BY rowid) FILTER ({self._layout.malformed()})
             FROM event WHERE rowid >= {after}"""
@@ -118,7 +116,7 @@ class Counter:
         notes: Sequence[str] = (),
     ) -> Recorded:
         """Count every query over *window*; *gaps* and *notes* are what else the source has to say."""
-        start, now = _micros(window.start), _micros(window.now)
+        start, now = micros(window.start), micros(window.now)
         if self._rows == 0 or not queries:
             return Recorded({q.name: Series() for q in queries}, gaps=gaps, notes=tuple(notes))
         if not self._sampled or self._queries != tuple(queries) or self._start != start:
@@ -126,12 +124,18 @@ class Counter:
             self._answers = [_Answer() for _ in queries]
             samples.define(self._con, self._layout, queries, start)
             self._sampled, self._said = True, None
-        stage = _micros(window.stage)
+        stage = micros(window.stage)
         if self._said is None or self._said[0] != stage or not self._final <= now < self._said[1]:
             recorded, until = self._answer(window, start, now)
             self._said = (stage, until, recorded)
         said = self._said[2]
         return replace(said, gaps=gaps, notes=(*notes, *said.notes))
+
+    def replay(self, queries: Sequence[Query], *, start: datetime, passes: Sequence[datetime]) -> Replay:
+        """The answers about what is loaded at each of *passes*, in their order; it reads no file again."""
+        samples.define(self._con, self._layout, queries, micros(start))
+        self._sampled, self._said = False, None
+        return Replay(self._con, self._names, queries, self._malformed, start=start, passes=passes)
 
     def _answer(self, window: Window, start: int, now: int) -> tuple[Recorded, int]:
         """The answer, and when, without another record, it changes: as the next event's time comes."""
@@ -155,7 +159,7 @@ class Counter:
             duplicates=duplicates,
             future=future,
             notes=tuple(noted),
-            last=_instant(last),
+            last=instant(last),
         )
         return recorded, 1 << 62 if ahead is None else int(ahead)
 
@@ -209,7 +213,7 @@ class Counter:
                 control=tuple(answer.buckets[False]),
                 estimate=estimates.get(n),
                 first=tuple(bad for _, bad in answer.first[: q.first]),
-                last=_instant(newest.get(n)),
+                last=instant(newest.get(n)),
                 examples=tuple(id_ for _, id_ in answer.examples[:EXAMPLES]),
             )
             for n, (q, answer) in enumerate(zip(self._queries, self._answers, strict=True))
@@ -228,7 +232,7 @@ class Counter:
             f"""SELECT {", ".join(f"quantile_cont(value, {p!r}) FILTER (q = {n})" for n, p in asked)}
             FROM sample s WHERE arm AND ts BETWEEN $stage AND $now AND value IS NOT NULL
                 AND (role = {EACH} OR EXISTS (FROM head h WHERE h.q = s.q AND h.ord = s.ord))""",
-            {"stage": _micros(window.stage), "now": now},
+            {"stage": micros(window.stage), "now": now},
         )
         return {n: value for (n, _), value in zip(asked, found, strict=True) if value is not None and value < math.inf}
 
@@ -241,18 +245,14 @@ class Counter:
         span = {"start": start, "now": now}
         inside = "ts BETWEEN $start AND $now"
         bad = [note for time, note in self._malformed if time is None or start <= time <= now]
-        notes = [note for note in bad if note][:DESCRIBED]
-        if len(bad) > len(notes):
-            notes.append(f"{len(bad) - len(notes)} more malformed records")
+        notes = malformed_notes(bad)
         without_unit = 0
         if unfit:
             (without_unit,) = self._one(
                 f"SELECT count(DISTINCT ord) FROM sample WHERE role <> {EACH} AND unit IS NULL AND {inside}", span
             )
         for n, count in unfit.items():
-            q = self._queries[n]
-            unit = self._names.field("user" if q.within is not None else q.unit)
-            notes.append(f"{q.name}: {count} without {unit}, not counted")
+            notes.append(unfit_note(self._queries[n], self._names, count))
         for n, count in self._all("SELECT q, count(*) FROM head WHERE mixed GROUP BY q ORDER BY q", {}):
             notes.append(f"{self._queries[n].name}: {count} in both arms, counted in that of the first event")
         if not self._shared:
@@ -265,12 +265,3 @@ class Counter:
             notes.append(f"id {id_}: records with different content; {'both' if count == 2 else f'all {count}'} count")
         (repeats,) = self._one(f"SELECT count(*) FROM shared WHERE repeats AND {inside}", span)
         return len(bad) + without_unit, repeats, notes
-
-
-def _micros(time: datetime) -> int:
-    """Microseconds since the epoch, exactly."""
-    return (time - _EPOCH) // timedelta(microseconds=1)
-
-
-def _instant(us: int | None) -> datetime | None:
-    return None if us is None else _EPOCH + timedelta(microseconds=us)

@@ -1,4 +1,4 @@
-"""Events from files of JSON lines, plain or gzipped, that may grow and be joined by others while they are watched."""
+"""Events from files of JSON lines or CSV, plain or gzipped, that may grow and be joined by others while watched."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import duckdb
 
@@ -14,6 +15,7 @@ from controller.errors import ConfigError
 from controller.model import Query, Recorded, Window
 from controller.sources.counting import Counter, Gaps
 from controller.sources.records import Names
+from controller.sources.replay import Replay
 
 _TAIL = 64  # bytes before the end that must be unchanged for a larger file to be the same one, grown
 
@@ -41,9 +43,12 @@ class JsonLines:
         *,
         fields: Mapping[str, str] | None = None,
         types: Mapping[str, str] | None = None,
+        arms: Mapping[str, str] | None = None,
+        constants: Mapping[str, str] | None = None,
+        times: str = "rfc3339",
     ) -> None:
         self._paths = tuple(paths)
-        self._counter = Counter(Names(fields or {}, types or {}))
+        self._counter = Counter(Names(fields or {}, types or {}, arms or {}, constants or {}, times))
         self._seen: dict[str, _Seen] = {}
 
     def read(self, queries: Sequence[Query], window: Window, *, gaps: Gaps = ()) -> Recorded:
@@ -58,6 +63,16 @@ class JsonLines:
         files, missing = self._expand()
         self._load(files, queries)
         return self._counter.answer(queries, window, gaps=gaps, notes=[f"{path}: no such file" for path in missing])
+
+    def replay(self, queries: Sequence[Query], *, start: datetime, passes: Sequence[datetime]) -> Replay:
+        """
+        The source whose files ended at each of *passes*, one after the other; all are counted at once.
+
+        Raises:
+            ConfigError: as for `read`.
+        """
+        self._load(self._expand()[0], queries)
+        return self._counter.replay(queries, start=start, passes=passes)
 
     def _expand(self) -> tuple[list[str], list[str]]:
         """The files that there are, in order, and the paths that match none."""
@@ -131,5 +146,5 @@ def _look(path: str, before: os.stat_result) -> _Seen:
         now = os.fstat(file.fileno())
         file.seek(max(0, before.st_size - _TAIL))
         tail = file.read(min(_TAIL, before.st_size))
-    whole = not path.endswith(".gz") and now.st_size == before.st_size and (not tail or tail.endswith(b"\n"))
+    whole = not path.endswith((".gz", ".csv")) and now.st_size == before.st_size and (not tail or tail.endswith(b"\n"))
     return _Seen(before.st_size, before.st_mtime_ns, tail if whole else None)

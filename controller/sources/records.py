@@ -1,5 +1,5 @@
 """
-Loads JSON lines into a typed table, once: the reserved fields of a record and the attributes that queries read.
+Loads JSON lines or CSV into a typed table, once: the reserved fields of a record and the attributes that queries read.
 
 Nothing is dropped. A line that is no event becomes a row of `event` whose `kind` is NULL; records that share an id
 stay there too, and are listed in `shared`.
@@ -7,18 +7,24 @@ stay there too, and are listed in `shared`.
 
 from __future__ import annotations
 
+import glob
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import duckdb
 
 from controller.errors import ConfigError
-from controller.model import Query
+from controller.model import Arm, Query
+from controller.sources.csv_head import Head, is_csv
 
 _OWN = ("id", "ts", "type", "arm")  # `user` is an attribute like any other, read where a query needs it
 # RFC 3339. The zone is checked since a cast to TIMESTAMPTZ takes a time without one as UTC. LIKE is 4 times as fast.
 RFC3339 = r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)"
+NAIVE = r"\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?)?"  # with `times: utc`
+UNIX = r"\d{9,10}(\.\d+)?|\d{12,13}"  # with `times: unix`: seconds, or milliseconds
+WHOLE = "*"  # as the product's name of `id`: a record has none, and all that is read of it identifies it
 
 
 def quoted(text: str) -> str:
@@ -34,16 +40,26 @@ def _identifier(name: str) -> str:
 
 @dataclass(frozen=True)
 class Names:
-    """A product's own names: `fields` and `types` map ours to theirs; what is not named keeps its name."""
+    """
+    A product's own names: `fields`, `types` and `arms` map ours to theirs; what is not named keeps its name.
+
+    `constants` are our fields that no record has since they would be the same in all; `times` is how `ts` is written.
+    """
 
     fields: Mapping[str, str] = field(default_factory=dict)
     types: Mapping[str, str] = field(default_factory=dict)
+    arms: Mapping[str, str] = field(default_factory=dict)
+    constants: Mapping[str, str] = field(default_factory=dict)
+    times: str = "rfc3339"
 
     def field(self, ours: str) -> str:
         return self.fields.get(ours, ours)
 
     def type(self, ours: str) -> str:
         return self.types.get(ours, ours)
+
+    def arm(self, ours: Arm) -> str:
+        return self.arms.get(ours, ours)
 
 
 @dataclass(frozen=True)
@@ -128,10 +144,37 @@ class Layout:
             columns[self.number(a)] = f"if({lost}, NULL, TRY_CAST({self._json(a)} AS DOUBLE))"
         return columns
 
-    def rows(self) -> str:
-        """SQL of the rows of `event` for the records of `$files`."""
+    def json_lines(self) -> str:
+        """
+        SQL of the records of the JSON lines in `$files`.
+
+        With `ignore_errors` a line that is not JSON becomes a row of NULLs, without it the load would stop.
+        """
+        columns = ", ".join(f"{quoted(name)}: '{kind}'" for name, kind in self._read().items())
+        return f"read_ndjson($files, columns = {{{columns}}}, ignore_errors = true, hive_partitioning = false)"
+
+    def csv(self, head: Head) -> str:
+        """
+        SQL of the records of the CSV in `$files`, all of whose lines are as *head*; a number is one without quotes.
+
+        Nothing is left to DuckDB's sniffer, which passes over lines that it takes for a preamble.
+        """
+        columns = []
+        for name, kind in self._read().items():
+            value = _identifier(name) if name in head.names else "NULL"
+            if kind == "JSON":
+                value = f"coalesce(TRY_CAST({value} AS JSON), to_json({value}))"
+            columns.append(f"CAST({value} AS {kind}) AS {_identifier(name)}")
+        theirs = ", ".join(f"{quoted(name)}: 'VARCHAR'" for name in head.names)
+        return f"""(SELECT {", ".join(columns)} FROM read_csv($files, auto_detect = false, header = true,
+            columns = {{{theirs}}}, delim = {quoted(head.delimiter)}, quote = '"', escape = '"',
+            hive_partitioning = false))"""
+
+    def rows(self, read: str) -> str:
+        """SQL of the rows of `event` for the records that *read* gives."""
         armed, armless = self._among(self.armed - self.armless), self._among(self.armless - self.armed)
-        i, t, y, a = (_identifier(self.names.field(own)) for own in _OWN)
+        i, t, y, a = (self._own(own) for own in _OWN)
+        pilot, control = (quoted(self.names.arm(arm)) for arm in Arm)
         cases = " ".join(f"WHEN {quoted(self.names.type(k))} THEN {n}" for n, k in enumerate(self.kinds))
         kept = "".join(f", {sql} AS {column}" for column, sql in self.columns().items())
         finite = "".join(  # NaN is above infinity in DuckDB's order
@@ -143,12 +186,31 @@ class Layout:
                 CASE WHEN id <> '' AND ts IS NOT NULL AND (arm IS NOT NULL OR NOT {armed}) THEN kind END AS kind,
                 if(arm IS NULL AND {armless}, true, arm) AS arm{finite})
             FROM (SELECT {i} AS id,
-                epoch_us(CASE WHEN {t} LIKE '____-__-__T__:__:__%Z' THEN TRY_CAST({t} AS TIMESTAMPTZ)
-                    WHEN regexp_full_match({t}, '{RFC3339}') THEN TRY_CAST(upper({t}) AS TIMESTAMPTZ) END) AS ts,
+                {self._time(t)} AS ts,
                 CAST(CASE {y} {cases} WHEN '' THEN NULL ELSE if({y} IS NULL, NULL, -1) END AS TINYINT) AS kind,
-                CASE {a} WHEN 'pilot' THEN true WHEN 'control' THEN false END AS arm{kept}
-                FROM read_ndjson($files, columns = {{{self._read()}}}, ignore_errors = true,
-                    hive_partitioning = false))"""
+                CASE {a} WHEN {pilot} THEN true WHEN {control} THEN false END AS arm{kept}
+                FROM {read})"""
+
+    def _own(self, own: str) -> str:
+        if own in self.names.constants:
+            return quoted(self.names.constants[own])
+        if own == "id" and self.names.field(own) == WHOLE:
+            parts = (f"coalesce(CAST({_identifier(name)} AS VARCHAR), '')" for name in self._read())
+            return f"concat_ws('|', {', '.join(parts)})"
+        return _identifier(self.names.field(own))
+
+    def _time(self, text: str) -> str:
+        """Microseconds since the epoch, NULL where *text* is no time."""
+        exact = f"""epoch_us(CASE WHEN {text} LIKE '____-__-__T__:__:__%Z' THEN TRY_CAST({text} AS TIMESTAMPTZ)
+            WHEN regexp_full_match({text}, '{RFC3339}') THEN TRY_CAST(upper({text}) AS TIMESTAMPTZ) END)"""
+        if self.names.times == "utc":
+            naive = f"regexp_full_match({text}, '{NAIVE}')"
+            return f"CASE WHEN {naive} THEN epoch_us(TRY_CAST({text} AS TIMESTAMP)) ELSE {exact} END"
+        if self.names.times == "unix":
+            per = f"if(regexp_full_match({text}, '\\d{{12,13}}'), 1000, 1000000)"
+            micros = f"CAST(TRY_CAST({text} AS DECIMAL(20, 6)) * {per} AS BIGINT)"
+            return f"CASE WHEN regexp_full_match({text}, '{UNIX}') THEN {micros} END"
+        return exact
 
     def _among(self, kinds: frozenset[str]) -> str:
         return f"kind IN ({', '.join(str(self.kind(k)) for k in sorted(kinds))})" if kinds else "false"
@@ -179,27 +241,31 @@ class Layout:
     def _json(self, attribute: str) -> str:
         return f"CAST({_identifier(self.names.field(attribute))} AS VARCHAR)"
 
-    def _read(self) -> str:
+    def _read(self) -> Mapping[str, str]:
         """The product's fields and their DuckDB types."""
-        types = dict.fromkeys(map(self.names.field, (*_OWN, *(a for a, _ in self.tests), *self.units)), "VARCHAR")
+        own = (o for o in _OWN if o not in self.names.constants and self.names.field(o) != WHOLE)
+        types = dict.fromkeys(map(self.names.field, (*own, *(a for a, _ in self.tests), *self.units)), "VARCHAR")
         types |= dict.fromkeys(self._raw(), "JSON")
         spelled: dict[str, str] = {}
         for name in types:
             other = spelled.setdefault(name.casefold(), name)
             if other != name:
                 raise ConfigError(f"fields {other!r} and {name!r} differ only in case; spell them alike in the policy")
-        return ", ".join(f"{quoted(name)}: '{kind}'" for name, kind in types.items())
+        return types
 
 
 def load(con: duckdb.DuckDBPyConnection, layout: Layout, files: Sequence[str], *, after: int) -> None:
     """
     Append the records of *files* to `event`, which has *after* rows; its rowid is the order of the input.
 
-    DuckDB: with `ignore_errors` a line that is not JSON becomes a row of NULLs, without it the load would stop. Names
-    of files are globs to it, hence come escaped. Blank lines are skipped. CREATE AS is 3 times as fast as INSERT.
+    DuckDB: names of files are globs to it, hence escaped. Blank lines are skipped. CREATE AS is 3 times as fast as
+    INSERT.
     """
-    into = "INSERT INTO event" if after else "CREATE OR REPLACE TABLE event AS"
-    con.execute(f"{into} {layout.rows()}", {"files": list(files)})
+    for table, group in groupby(files, key=lambda name: name if is_csv(name) else None):
+        read = layout.json_lines() if table is None else layout.csv(Head.of(table))
+        into = "INSERT INTO event" if after else "CREATE OR REPLACE TABLE event AS"
+        con.execute(f"{into} {layout.rows(read)}", {"files": [glob.escape(path) for path in group]})
+        (after,) = con.execute("SELECT count(*) FROM event").fetchone() or (0,)
 
 
 def create_shared(con: duckdb.DuckDBPyConnection) -> None:

@@ -16,6 +16,7 @@ import duckdb
 from controller.model import Query
 from controller.sources.records import Layout
 
+EXAMPLES = 3  # bad units of an answer that are named
 _US = timedelta(microseconds=1)
 # What an event is to a query: a unit; one of a unit's; an exposure, one of a user's; or what an exposure waits for.
 EACH, FIRST, EXPOSED, OUTCOME = range(4)

@@ -97,7 +97,7 @@ def wrong(old: str, new: str) -> bytes:
     [
         pytest.param('target: ">= 85%"', 'taget: ">= 85%"',
                      "rollout.yaml:33:5: kpis.mic_grant.taget: unknown key; did you mean target (allowed: title, rate, "
-                     "quantile, target, warning, required, weight, min_units, stale, advice)", id="misspelt-key"),
+                     "quantile, target, warning, required, weight, min_units, stale, advice, traffic)", id="misspelt-key"),
         pytest.param("  kpi: mic_grant\n", "  kpy: mic_grant\n",
                      "rollout.yaml:71:5: triggers.mic_dip.kpy: unknown key; did you mean kpi (allowed: then, advice, kpi, "
                      "below_control)", id="misspelt-key-in-a-trigger"),

@@ -298,3 +298,21 @@ def test_a_source_that_grows_from_pass_to_pass_counts_like_a_new_one(
         at, window = to, Window(T0, WINDOW.stage, T0 + timedelta(minutes=minutes))
 
         assert rounded(growing.read(QUERIES, window)) == expected(lines[:to], window)
+
+
+def until(lines: list[str], now: datetime) -> list[str]:
+    """*lines* as the file was at *now*: without what is stamped later."""
+    return [line for line in lines if (e := parse(line)) is None or e["at"] <= us(now)]
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.one_of(events(9), events(60), junk), min_size=1, max_size=80).flatmap(repeated))
+def test_a_replay_knows_at_each_pass_what_a_file_that_ended_there_would_tell(tmp_path: Path, lines: list[str]) -> None:
+    path = tmp_path / "recorded.jsonl"
+    path.write_text("".join(line + "\n" for line in lines))
+    passes = [T0 + timedelta(minutes=minutes) for minutes in (2, 10.5, 11, 25, 40, 60, 70)]
+    replay = JsonLines([str(path)]).replay(QUERIES, start=T0, passes=passes)
+
+    for now in passes:
+        window = Window(T0, min(now, WINDOW.stage), now)
+        assert rounded(replay.read(QUERIES, window)) == expected(until(lines, now), window)
