@@ -42,7 +42,7 @@ class Cell(NamedTuple):
 
     at: int
     n: int
-    bad: int
+    bad: float
 
 
 class Bet(NamedTuple):
@@ -84,7 +84,8 @@ def cells(buckets: Iterable[Bucket], *, start: float, worse: bool = False, width
     """
     origin, size, counted = math.floor(start / GRID) * GRID, width * GRID, 3 if worse else 2
     found: list[Cell] = []
-    at, n, bad = -(1 << 62), 0, 0  # before any
+    at, n = -(1 << 62), 0  # before any
+    bad: float = 0
     for bucket in buckets:
         cell = -((origin - bucket[0]) // size) * width
         if cell == at:
@@ -232,7 +233,7 @@ def e_cusum(found: Iterable[Cell], stream: Sequence[Bet]) -> float:
     return sum(bet.weight * math.exp(min(x, CAP)) for bet, x in zip(stream, best, strict=True))
 
 
-def units_needed(stream: Sequence[Bet], n: int, bad: int, *, level: float) -> int | None:
+def units_needed(stream: Sequence[Bet], n: int, bad: float, *, level: float) -> int | None:
     """How many more units of the same rate bring `e_now` to *level*; None beyond ten million."""
     low, high = -1, 10**7
     if not n or e_now(stream, n + high, bad * (1 + high / n)) < level:
@@ -244,7 +245,7 @@ def units_needed(stream: Sequence[Bet], n: int, bad: int, *, level: float) -> in
     return high
 
 
-def interval(n: int, bad: int, *, alpha: float = 0.05) -> tuple[float, float]:
+def interval(n: int, bad: float, *, alpha: float = 0.05) -> tuple[float, float]:
     """
     Bounds of the rate that hold at all times at once with probability 1 - *alpha*.
 
@@ -275,6 +276,11 @@ def e_text(e: float) -> str:
     if e >= 1e6:
         return f"{e:.0e}"
     return str(int(e)) if e >= 10 else f"{math.floor(e * 10) / 10:g}"
+
+
+def count_text(count: float) -> str:
+    """A number of units, or a sum of their means, in a sentence: `12`, `12.3`."""
+    return str(int(count)) if count == int(count) else f"{count:.1f}"
 
 
 def span_text(seconds: float) -> str:

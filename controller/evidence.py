@@ -102,8 +102,8 @@ class _Reading:
     stage: float
     whole: Sequence[Bucket]
     n: int
-    bad: int
-    worse: int
+    bad: float
+    worse: float
     until: float
     elapsed: float  # seconds of the stage that are complete
     lag: float
@@ -117,7 +117,8 @@ class _Reading:
         series = recorded.series.get(name, Series())
         whole = eprocess.closed(name, series.pilot, after=start, until=now - lag)
         since = [bucket for bucket in whole if bucket.end > stage]
-        n, bad, worse = (sum([bucket[key] for bucket in since]) for key in (1, 2, 3))
+        n = sum([bucket.n for bucket in since])
+        bad, worse = (sum([bucket[key] for bucket in since]) for key in (2, 3))
         elapsed, silence = max(now - lag - stage, GRID), _silence(kpi, series, now)
         gaps = (g for g in recorded.gaps if g[0] < window.now and g[1] > window.stage)
         gap = next(gaps, None)
@@ -132,7 +133,7 @@ class _Reading:
         return eprocess.cells(ended, start=self.start, worse=worse, width=DAY)
 
     @property
-    def proof(self) -> tuple[int, int]:
+    def proof(self) -> tuple[int, float]:
         """Units of the stage, and those beyond the warning, that count for advancing."""
         if self.kpi.bounds == "always":
             return self.n, self.worse
@@ -170,7 +171,7 @@ class _Reading:
     def trend(self) -> tuple[float | None, ...]:
         """The share of good units in each of up to TREND parts of the stage's complete time."""
         parts = min(TREND, math.ceil(self.elapsed / GRID))
-        n, bad = [0] * parts, [0] * parts
+        n, bad = [0] * parts, [0.0] * parts
         for bucket in self.whole:
             if bucket.end > self.stage:
                 part = min(parts - 1, int((bucket.end - self.stage - 1) / self.elapsed * parts))
@@ -209,10 +210,12 @@ def _silence(kpi: Kpi, series: Series, now: float) -> float | None:
     """
     Seconds since the KPI's last event, or since the pilot arm's last unit if that is longer.
 
-    A delayed KPI's event may come `within` after an exposure, so it may be older by that.
+    A delayed KPI's event may come `within` after an exposure, so it may be older by that; units that count by their
+    means are only known at the end of each `every`.
     """
+    every = kpi.rate.every.total_seconds() if kpi.rate and kpi.rate.mean and kpi.rate.every else 0.0
     within = kpi.rate.within.total_seconds() if kpi.rate and kpi.rate.within else 0.0
-    ages = [now - bucket.end for bucket in series.pilot if bucket.n][-1:]
+    ages = [now - bucket.end - every for bucket in series.pilot if bucket.n][-1:]
     if series.last:
         ages.append(now - series.last.timestamp() - within)
     return max(0.0, *ages) if ages else None
@@ -241,7 +244,7 @@ def _kpi(reading: _Reading, weight: float, policy: Policy, stage: Stage) -> KpiE
     e_hold = eprocess.e_cusum(reading.cells() if kpi.quantile else worse, hold)
     proof_n, proof_worse = reading.proof
     e_advance = eprocess.e_now(better, proof_n, proof_worse)
-    needed = max(0, kpi.min_units - (n - bad)) if reading.at_target else None
+    needed = max(0, math.ceil(kpi.min_units - (n - bad))) if reading.at_target else None
     if needed is not None and stage.proof == "evidence":
         level = 1 / policy.risk.false_advance
         more = eprocess.units_needed(better, proof_n, proof_worse, level=level)
@@ -286,9 +289,9 @@ def _status(
     if not reading.at_target:
         return KpiStatus.OPEN, f"{figures}, not at the target"
     if n - bad < kpi.min_units:  # good ones: one bad unit more must not open the way
-        return KpiStatus.SMALL, f"{figures}, {n - bad} good ones < {kpi.min_units}"
+        return KpiStatus.SMALL, f"{figures}, {math.floor(n - bad)} good ones < {kpi.min_units}"
     if stage.proof == "estimate":
-        return KpiStatus.PASSED, f"{figures}, {n - bad} good ones >= {kpi.min_units}"
+        return KpiStatus.PASSED, f"{figures}, {math.floor(n - bad)} good ones >= {kpi.min_units}"
     if e_advance >= advance - EXACT:
         return KpiStatus.PASSED, f"{figures}, e-value {e_text(e_advance)} >= {advance:g}"
     more = "" if needed is None else f", about {needed} more {units}"

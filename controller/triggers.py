@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from controller import eprocess, two_arms
-from controller.eprocess import EXACT, GRID, Cell, e_text, span_text
+from controller.eprocess import EXACT, GRID, Cell, count_text, e_text, span_text
 from controller.model import Bucket, Query, Recorded, Series, TriggerResult, TriggerStatus, Window
 from controller.policy import Kpi, Policy, Trigger
 from controller.policy.schema import AgainstControl, AnyEvent, CountPerTime, FirstUnits, KpiLevel, Sustained
@@ -166,7 +166,7 @@ def _sustained(data: _Data, level: float, length: timedelta, text: str) -> Trigg
     recent = [bucket for bucket in pilot if begin < bucket.end <= begin + seconds]
     n, bad = sum(b.n for b in recent), sum(b.bad for b in recent)
     allowed = [k for k in PARTS if k <= n * level / 2 + EXACT and k * RESOLUTION <= seconds]
-    parts = [[0, 0] for _ in range(allowed[0] if allowed else 1)]
+    parts: list[list[float]] = [[0, 0] for _ in range(allowed[0] if allowed else 1)]
     for bucket in recent:
         part = parts[(bucket.end - RESOLUTION - begin) * len(parts) // seconds]
         part[0], part[1] = part[0] + bucket.n, part[1] + bucket.bad
@@ -175,7 +175,7 @@ def _sustained(data: _Data, level: float, length: timedelta, text: str) -> Trigg
     e = eprocess.e_restarted(eprocess.cells(pilot, start=data.start), eprocess.ladder(null))
     proven, span = e >= data.fires_at - EXACT, span_text(seconds)
     figures = (
-        f"{bad} of {n} bad in the last {span}, {text} in {above} of {len(parts)} parts, "
+        f"{count_text(bad)} of {n} bad in the last {span}, {text} in {above} of {len(parts)} parts, "
         f"e-value {e_text(e)} {'>=' if proven else '<'} {data.fires_at:g}"
     )
     if proven and above == len(parts):
@@ -239,7 +239,8 @@ def _count(data: _Data, trigger: CountPerTime) -> TriggerResult:
     e = eprocess.e_restarted(every, eprocess.counting(null, [null * factor for factor in MORE]))
     fired = e >= data.fires_at - EXACT
     figures = (
-        f"{sum(hits.values())} {event} in {span_text(passed * GRID)}, {trigger.above:g} in {span_text(per)} allowed, "
+        f"{count_text(sum(hits.values()))} {event} in {span_text(passed * GRID)}, "
+        f"{trigger.above:g} in {span_text(per)} allowed, "
         f"e-value {e_text(e)} {'>=' if fired else '<'} {data.fires_at:g}"
     )
     if fired:

@@ -23,7 +23,7 @@ from typing import NamedTuple
 from controller.eprocess import CAP, Cell, clamped, odds_times, spent
 
 DIPS = (1.3, 2.0, 4.0)  # odds ratios of the bets on the pilot's rate to the line
-_PRIOR = (1, 10)  # bad units and units that the control's rate begins with
+_PRIOR = (1.0, 10)  # bad units and units that the control's rate begins with
 _HALVINGS = 45  # of the interval in which the closest point lies
 
 
@@ -54,9 +54,9 @@ class Stratum(NamedTuple):
 
     at: int
     n: int
-    bad: int
+    bad: float
     control_n: int
-    control_bad: int
+    control_bad: float
 
 
 def strata(pilot: Iterable[Cell], control: Iterable[Cell], *, least: int = 5) -> list[Stratum]:

@@ -398,6 +398,11 @@ def test_an_e_value_is_rounded_down(e: float, text: str) -> None:
     assert eprocess.e_text(e) == text
 
 
+@pytest.mark.parametrize(("count", "text"), [(0, "0"), (12, "12"), (12.0, "12"), (12.34, "12.3"), (3e6, "3000000")])
+def test_a_count_is_a_whole_number_unless_it_is_of_means(count: float, text: str) -> None:
+    assert eprocess.count_text(count) == text
+
+
 @pytest.mark.parametrize(("seconds", "text"), [(45, "45 s"), (600, "10 min"), (5400, "1.5 h"), (172800, "2 d")])
 def test_a_span_is_in_its_largest_unit(seconds: float, text: str) -> None:
     assert eprocess.span_text(seconds) == text

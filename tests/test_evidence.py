@@ -235,6 +235,14 @@ def test_a_pilot_gone_silent_is_stale_while_the_control_goes_on() -> None:
     assert found.status is KpiStatus.STALE
 
 
+def test_means_may_be_silent_until_the_time_they_are_of_has_ended() -> None:
+    daily = MIC.replace("granted}}", "granted}, every: 12h, mean: true}")
+    series = {"mic": Series((Bucket(END - 13 * 3600, 100, 5, 5),), last=FRESH)}
+
+    assert judge(policy(daily), series, stage=LOOK).kpis["mic"].freshness_s == 3600
+    assert judge(policy(MIC), series, stage=LOOK).kpis["mic"].freshness_s == 13 * 3600
+
+
 def test_a_delayed_kpi_may_be_silent_for_as_long_as_its_events_may_take() -> None:
     series = Series(spread(288, 100, buckets=200))
     ages = {minutes: NOW - timedelta(minutes=minutes) for minutes in (80, 90)}
@@ -352,6 +360,16 @@ def test_a_bound_of_the_day_counts_whole_days_only() -> None:
     assert found.e_hold == 1
     assert found.e_advance == eprocess.e_now(better, 1000, 550)
     assert hold[0].bad < against[0].bad
+
+
+def test_means_of_users_count_as_parts_of_bad_units() -> None:
+    half = Bucket(END - 300, 100, 7.5, 7.5)
+
+    found = judge(policy(MIC), {"mic": Series((half,), last=FRESH)}, stage=LOOK).kpis["mic"]
+
+    assert (found.bad, found.estimate) == (7.5, 0.925)
+    assert found.reason == "mic: 92.5 % of 100 users (target >= 85 %, warning < 80 %), 92 good ones >= 50"
+    assert found.e_advance == eprocess.e_now(evidence.bets(policy(MIC).kpis["mic"])[2], 100, 7.5)
 
 
 def test_a_quantile_is_its_share_beyond_each_bound() -> None:

@@ -99,6 +99,21 @@ def test_the_second_stratum_learns_from_the_first_ones_control_only() -> None:
     assert two_arms.e_two_arms([first, second], line=two_arms.dip(0.1)) == pytest.approx(sum(means))
 
 
+@pytest.mark.parametrize(
+    ("line", "beyond"),
+    [
+        pytest.param(two_arms.points(0.1), False, id="ten-points"),
+        pytest.param(two_arms.dip(0.1), True, id="a-tenth-of-the-good"),
+        pytest.param(two_arms.rise(0.2), False, id="a-fifth-of-the-bad"),
+        pytest.param(two_arms.rise(0.1), True, id="a-tenth-of-the-bad"),
+    ],
+)
+def test_half_against_three_fifths_is_ten_points_and_more_than_a_tenth(line: Line, beyond: bool) -> None:
+    found = [Stratum(at, 20, 12, 20, 10) for at in range(1, 401)]
+
+    assert (two_arms.e_two_arms(found, line=line) >= 100) is beyond
+
+
 def test_a_stratum_waits_until_both_arms_have_units() -> None:
     pilot = [Cell(1, 3, 1), Cell(2, 1, 0), Cell(5, 1, 1), Cell(6, 7, 0)]
     control = [Cell(1, 40, 4), Cell(3, 20, 2), Cell(6, 4, 1)]

@@ -62,7 +62,11 @@ class Source(Part):
 
 
 class Rate(Part):
-    """Good or bad events over matching units, or (`within`) exposed users whom the event followed in time."""
+    """
+    Good or bad events over matching units, or (`within`) exposed users whom the event followed in time.
+
+    A unit counts by its first event in each `every`; with `mean`, by the share of its bad events in each.
+    """
 
     event: str
     where: Mapping[str, Texts] = {}
@@ -71,17 +75,20 @@ class Rate(Part):
     within: Duration | None = None
     unit: str = "user"
     every: Duration | None = None
+    mean: bool = False
 
     @model_validator(mode="after")
     def _outcome(self) -> Rate:
         if sum(x is not None for x in (self.good, self.bad, self.within)) != 1:
             raise ValueError("give exactly one of good, bad and within")
+        if self.mean and (self.within or self.every is None or self.unit == "event"):
+            raise ValueError("mean needs every, a unit other than event, and good or bad")
         return self
 
     def query(self, name: str, **more: Any) -> Query:
         return Query(
             name, self.event, self.where, self.good, self.bad,
-            within=self.within, needs=tuple(self.bad or ()), unit=self.unit, every=self.every, **more,
+            within=self.within, needs=tuple(self.bad or ()), unit=self.unit, every=self.every, mean=self.mean, **more,
         )  # fmt: skip
 
 
@@ -202,10 +209,16 @@ def _matching(event: Mapping[str, tuple[str, ...]], name: str, **more: Any) -> Q
     return Query(name, event["event"][0], bad=conditions, **more)
 
 
+def _by_events(rate: Rate) -> Rate:
+    if rate.mean:
+        raise ValueError("a trigger goes by units as they come, without mean")
+    return rate
+
+
 class Sustained(TriggerBase):
     """A rate above a level for a whole length of time."""
 
-    rate: Rate
+    rate: Annotated[Rate, AfterValidator(_by_events)]
     above: Share
     for_: Annotated[Duration, Field(alias="for")]
 
@@ -213,7 +226,7 @@ class Sustained(TriggerBase):
 class FirstUnits(TriggerBase):
     """A rate above a level among the first N units, taken literally: certain as soon as it cannot be undone."""
 
-    rate: Rate
+    rate: Annotated[Rate, AfterValidator(_by_events)]
     above: Share
     in_first: Annotated[int, Field(ge=1, le=1000)]
 

@@ -103,7 +103,7 @@ def wrong(old: str, new: str) -> bytes:
                      "below_control, above_control)", id="misspelt-key-in-a-trigger"),
         pytest.param("unit: event}", "unti: event}",
                      "rollout.yaml:54:49: triggers.api_errors.rate.unti: unknown key; did you mean unit (allowed: event, "
-                     "where, good, bad, within, unit, every)", id="misspelt-key-deep"),
+                     "where, good, bad, within, unit, every, mean)", id="misspelt-key-deep"),
         pytest.param('    target: ">= 40%"\n', "",
                      "rollout.yaml:38:5: kpis.activation.target: is missing; add it", id="missing-key"),
         pytest.param('"< 80%"', '"< 90%"',
@@ -300,6 +300,25 @@ def test_a_wrong_margin_to_the_control_is_refused(new: str, says: str) -> None:
         load(wrong("below_control: 10%", new))
 
     assert says in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "rate",
+    [
+        pytest.param("{event: api_call, bad: {status: 5xx}, unit: user, mean: true}", id="of-what-time"),
+        pytest.param("{event: api_call, bad: {status: 5xx}, unit: event, every: 1h, mean: true}", id="of-one-event"),
+        pytest.param("{event: api_call, within: 1h, every: 1h, mean: true}", id="of-what-may-follow"),
+    ],
+)
+def test_a_mean_is_of_a_units_events_in_some_time(rate: str) -> None:
+    """Else there is nothing to take it of."""
+    shipped = "{event: api_call, bad: {status: 5xx}, unit: user, every: 1h}"
+    with pytest.raises(ConfigError, match="mean needs every, a unit other than event, and good or bad"):
+        load(wrong(shipped, rate))
+
+    assert load(wrong(shipped, shipped[:-1] + ", mean: true}")).kpis["error_rate"].query("x").mean
+    with pytest.raises(ConfigError, match="a trigger goes by units as they come, without mean"):
+        load(wrong("unit: event}", "unit: user, every: 1h, mean: true}"))
 
 
 def test_a_count_per_time_needs_one_event_and_says_what_it_costs() -> None:
