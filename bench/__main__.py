@@ -60,8 +60,13 @@ def decide_on_a_million(folder: Path) -> dict[str, float]:
 
 
 def two_weeks_of_peeks() -> dict[str, float]:
-    """One KPI's revert e-value over 4,032 five-minute cells, against ville's BernoulliTest fed the same cells."""
-    return paired(peers.our_e_value, peers.villes_e_value)
+    """One KPI's revert e-value at each of 4,032 five-minute peeks, against ville's BernoulliTest fed the same cells."""
+    return paired(peers.our_e_values, peers.villes_e_values)
+
+
+def updates() -> dict[str, float]:
+    """10,000 updates of one KPI's revert e-value, unit by unit, against ville's BernoulliTest."""
+    return paired(peers.our_updates, peers.villes_updates)
 
 
 def pass_without_news(folder: Path) -> dict[str, float]:
@@ -87,6 +92,7 @@ def thousand_stacks(folder: Path) -> dict[str, float]:
 TARGETS: dict[str, tuple[str, Callable[[Path], dict[str, float]]]] = {
     "decide": ("decide on 1,000,000 events / Python json loop", decide_on_a_million),
     "peeks": ("4,032 peeks of one KPI / ville BernoulliTest", lambda _: two_weeks_of_peeks()),
+    "update": ("10,000 updates of one KPI / ville BernoulliTest", lambda _: updates()),
     "sync": ("sync without news / git ls-remote", pass_without_news),
     "forges": ("pass without news over 1,000 stacks / git ls-remote and cat-file", thousand_stacks),
 }

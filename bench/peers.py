@@ -25,18 +25,32 @@ print(bad, n)
 """
 CELLS = 4032
 _random = random.Random(1)
+UPDATES = 10_000
+_AGAINST = eprocess.ladder(0.15, eprocess.even(0.15, 0.20))
+_UNITS = [int(_random.random() < 0.15) for _ in range(UPDATES)]
 _COUNTS = [(20, sum(_random.random() < 0.15 for _ in range(20))) for _ in range(CELLS)]
 
 
-def our_e_value() -> float:
+def our_e_values() -> list[float]:
     cells = [eprocess.Cell(at, n, bad) for at, (n, bad) in enumerate(_COUNTS, 1)]
-    return eprocess.e_restarted(cells, eprocess.ladder(0.15, first=0.20), beyond=0.20)
+    return list(eprocess.e_path(cells, _AGAINST))
 
 
-def villes_e_value() -> float:
+def villes_e_values() -> list[float]:
     test = ville.BernoulliTest(0.15)
     for n, bad in _COUNTS:
         test.update([1] * bad + [0] * (n - bad))
+    return [float(e) for e in test.e_values_]
+
+
+def our_updates() -> float:
+    return eprocess.e_restarted((eprocess.Cell(at, 1, bad) for at, bad in enumerate(_UNITS, 1)), _AGAINST)
+
+
+def villes_updates() -> float:
+    test = ville.BernoulliTest(0.15)
+    for bad in _UNITS:
+        test.update([bad])
     return float(test.e_values_[-1])
 
 

@@ -40,7 +40,7 @@ from controller.model import (
     Window,
 )
 from controller.policy import Policy, Stage
-from controller.policy.schema import BelowControl, RevertTo, SetFlag
+from controller.policy.schema import AgainstControl, RevertTo, SetFlag
 from controller.policy.values import length
 
 CHECK_AGAIN = timedelta(minutes=5)  # the grid on which evidence is judged
@@ -190,7 +190,7 @@ def _one_stage_down(facts: Facts, percent: int) -> int:
 def _flip(facts: Facts) -> tuple[dict[str, tuple[Any, Any]], str] | None:
     flags = facts.declared.rollout.flags
     for name, action, reason in _fired(facts):
-        if isinstance(facts.policy.triggers[name], BelowControl) and _out_of_proportion(facts):
+        if isinstance(facts.policy.triggers[name], AgainstControl) and _out_of_proportion(facts):
             continue  # the arms do not compare; rule 7 holds
         if isinstance(action, SetFlag):
             now = flags.get(action.set.removeprefix("flags."))

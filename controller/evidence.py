@@ -5,16 +5,17 @@ The rules (formulas and sources are in `eprocess`):
 
 1. Every KPI is a stream of bad and good units. "p90 <= 5 s" is the rate "at most 10 % above 5 s",
    and its warning "> 8 s" a second stream, "at most 10 % above 8 s".
-2. Against the KPI, `e_revert`: the null is the target, over the whole window, with restarts. A
-   start counts only while the estimate since it is beyond the warning, so that what lies between
-   target and warning holds and asks a person. That guard only takes reverts away.
+2. Against the KPI, `e_revert`: the null is the target, over the whole window, with restarts. The
+   mildest bet breaks even at the warning, so that what lies between target and warning earns
+   nothing in the long run, and holds and asks a person.
 3. For the KPI, `e_advance`: the null is the warning, since the stage began, without restarts. To
    pass, the estimate must be at the target too.
 4. `e_hold` is an e-CUSUM against the target. Holding is no error and needs no guarantee.
 5. Only buckets count that ended before the source's lag. Nothing missing makes anything better:
    e-values stay where they are, and the status says what is missing. A unit of which the outcome
    is unknown is bad (`timed_out`, or not followed `within`).
-6. KPIs are combined by the weighted mean of their e-values, which holds under any dependence (Vovk
+6. A KPI whose bounds hold for a daily mean is tested by whole days; else its bounds hold at all times.
+7. KPIs are combined by the weighted mean of their e-values, which holds under any dependence (Vovk
    & Wang 2021).
 """
 
@@ -26,7 +27,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from controller import eprocess
-from controller.eprocess import EXACT, GRID, Bet, e_text, span_text
+from controller.eprocess import DAY, EXACT, GRID, NEAR, Bet, Cell, e_text, span_text
 from controller.model import (
     Bucket,
     Evidence,
@@ -39,19 +40,19 @@ from controller.model import (
     Window,
 )
 from controller.policy import Kpi, Policy, Stage
-from controller.policy.schema import BelowControl
+from controller.policy.schema import AgainstControl
 from controller.policy.values import number
 
 EXPOSURE = "exposure"
 HOLD_LEVEL = 10.0  # of the e-CUSUM
+SHARES = (1.05, 1.1, 1.2, 1.4, 2.0)  # odds ratios of the bets that an arm has more or fewer users than planned
 TREND = 16  # parts of the stage's time that a trend shows
-NO_WARNING = 1.3  # odds ratio to the target at which a KPI without a warning is tested
 
 
 def queries(policy: Policy) -> tuple[Query, ...]:
     """What a source must count for `assess`: every KPI by its name, and the users of each arm."""
     users = Query(EXPOSURE, "exposure", good={}, unit="user", resolution=GRID)
-    compared = {trigger.kpi for trigger in policy.triggers.values() if isinstance(trigger, BelowControl)}
+    compared = {trigger.kpi for trigger in policy.triggers.values() if isinstance(trigger, AgainstControl)}
     return (*(kpi.query(name, control=name in compared) for name, kpi in policy.kpis.items()), users)
 
 
@@ -65,8 +66,7 @@ def assess(policy: Policy, *, percent: int, stage: Stage, recorded: Recorded, wi
     Raises:
         ValueError: a count is impossible, see `eprocess.closed`.
     """
-    total = sum(kpi.weight for kpi in policy.kpis.values())
-    weights = {name: kpi.weight / total for name, kpi in policy.kpis.items()}
+    weights = policy.revert_shares
     kpis = {
         name: _kpi(_Reading.of(policy, name, recorded, window), weights[name], policy, stage) for name in policy.kpis
     }
@@ -76,7 +76,7 @@ def assess(policy: Policy, *, percent: int, stage: Stage, recorded: Recorded, wi
 
 def rate_bounds(kpi: Kpi) -> tuple[float, float]:
     """
-    The rates of bad units at the target and at the warning (without one, NO_WARNING x the odds).
+    The rates of bad units at the target and at the warning (without one, NEAR x the odds).
 
     For a quantile, the shares of units allowed above the target, and above the warning.
     """
@@ -88,7 +88,7 @@ def rate_bounds(kpi: Kpi) -> tuple[float, float]:
         for bound in (kpi.target, kpi.warning)
         if bound
     )
-    return target, warning[0] if warning else eprocess.odds_times(target, NO_WARNING)
+    return target, warning[0] if warning else eprocess.odds_times(target, NEAR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +102,11 @@ class _Reading:
     stage: float
     whole: Sequence[Bucket]
     n: int
-    bad: int
-    worse: int
-    lag: float
+    bad: float
+    worse: float
+    until: float
     elapsed: float  # seconds of the stage that are complete
+    lag: float
     silence: float | None
     gap: tuple[datetime, datetime] | None
 
@@ -116,10 +117,29 @@ class _Reading:
         series = recorded.series.get(name, Series())
         whole = eprocess.closed(name, series.pilot, after=start, until=now - lag)
         since = [bucket for bucket in whole if bucket.end > stage]
-        n, bad, worse = (sum([bucket[key] for bucket in since]) for key in (1, 2, 3))
+        n = sum([bucket.n for bucket in since])
+        bad, worse = (sum([bucket[key] for bucket in since]) for key in (2, 3))
         elapsed, silence = max(now - lag - stage, GRID), _silence(kpi, series, now)
         gaps = (g for g in recorded.gaps if g[0] < window.now and g[1] > window.stage)
-        return cls(name, kpi, series, start, stage, whole, n, bad, worse, lag, elapsed, silence, next(gaps, None))
+        gap = next(gaps, None)
+        return cls(name, kpi, series, start, stage, whole, n, bad, worse, now - lag, elapsed, lag, silence, gap)
+
+    def cells(self, *, worse: bool = False) -> list[Cell]:
+        """The window's cells for e-values; for a daily mean the whole days, each as one."""
+        if self.kpi.bounds == "always":
+            return eprocess.cells(self.whole, start=self.start, worse=worse)
+        last = eprocess.days_ended(self.start, until=self.until)
+        ended = (bucket for bucket in self.whole if bucket.end <= last)
+        return eprocess.cells(ended, start=self.start, worse=worse, width=DAY)
+
+    @property
+    def proof(self) -> tuple[int, float]:
+        """Units of the stage, and those beyond the warning, that count for advancing."""
+        if self.kpi.bounds == "always":
+            return self.n, self.worse
+        last = eprocess.days_ended(self.stage, until=self.until)
+        ended = [bucket for bucket in self.whole if self.stage < bucket.end <= last]
+        return sum(bucket.n for bucket in ended), sum(bucket.worse for bucket in ended)
 
     @property
     def delayed(self) -> bool:
@@ -151,7 +171,7 @@ class _Reading:
     def trend(self) -> tuple[float | None, ...]:
         """The share of good units in each of up to TREND parts of the stage's complete time."""
         parts = min(TREND, math.ceil(self.elapsed / GRID))
-        n, bad = [0] * parts, [0] * parts
+        n, bad = [0] * parts, [0.0] * parts
         for bucket in self.whole:
             if bucket.end > self.stage:
                 part = min(parts - 1, int((bucket.end - self.stage - 1) / self.elapsed * parts))
@@ -190,41 +210,44 @@ def _silence(kpi: Kpi, series: Series, now: float) -> float | None:
     """
     Seconds since the KPI's last event, or since the pilot arm's last unit if that is longer.
 
-    A delayed KPI's event may come `within` after an exposure, so it may be older by that.
+    A delayed KPI's event may come `within` after an exposure, so it may be older by that; units that count by their
+    means are only known at the end of each `every`.
     """
+    every = kpi.rate.every.total_seconds() if kpi.rate and kpi.rate.mean and kpi.rate.every else 0.0
     within = kpi.rate.within.total_seconds() if kpi.rate and kpi.rate.within else 0.0
-    ages = [now - bucket.end for bucket in series.pilot if bucket.n][-1:]
+    ages = [now - bucket.end - every for bucket in series.pilot if bucket.n][-1:]
     if series.last:
         ages.append(now - series.last.timestamp() - within)
     return max(0.0, *ages) if ages else None
 
 
-def _bets(kpi: Kpi) -> tuple[list[Bet], list[Bet], list[Bet], float]:
-    """Bets of e_revert, e_hold and e_advance, and the rate that a start of e_revert must exceed."""
+def bets(kpi: Kpi) -> tuple[list[Bet], list[Bet], list[Bet]]:
+    """
+    The bets of e_revert, e_hold and e_advance.
+
+    Without room between target and warning, as for a quantile, whose warning is a stream of its own,
+    all begin next to the target.
+    """
     target, warning = rate_bounds(kpi)
-    near = eprocess.odds_times(target, NO_WARNING)
-    if kpi.quantile:
-        hold = eprocess.ladder(target, first=near)
-        return eprocess.ladder(target), hold, eprocess.ladder(target, better=True), target
-    apart = warning > target + EXACT
-    against = eprocess.ladder(target, first=warning if apart else near)
-    healthy = target if apart else eprocess.odds_times(target, 1 / NO_WARNING)
-    better = eprocess.ladder(warning, first=healthy, better=True)
-    return against, against, better, warning if kpi.warning else target
+    if warning <= target + EXACT:
+        near = eprocess.ladder(target)
+        return near, near, eprocess.ladder(target, better=True)
+    against = eprocess.ladder(target, eprocess.even(target, warning) if kpi.warning else warning)
+    return against, eprocess.ladder(target, warning), eprocess.ladder(warning, target, better=True)
 
 
 def _kpi(reading: _Reading, weight: float, policy: Policy, stage: Stage) -> KpiEvidence:
-    kpi, start, n, bad = reading.kpi, reading.start, reading.n, reading.bad
-    against, hold, better, beyond = _bets(kpi)
-    worse = eprocess.cells(reading.whole, start=start, worse=True)
-    e_revert = eprocess.e_restarted(worse, against, beyond=beyond)
-    bad_cells = eprocess.cells(reading.whole, start=start) if kpi.quantile else worse
-    e_hold = eprocess.e_cusum(bad_cells, hold)
-    e_advance = eprocess.e_now(better, n, reading.worse)
-    needed = max(0, kpi.min_units - (n - bad)) if reading.at_target else None
+    kpi, n, bad = reading.kpi, reading.n, reading.bad
+    against, hold, better = bets(kpi)
+    worse = reading.cells(worse=True)
+    e_revert = eprocess.e_restarted(worse, against)
+    e_hold = eprocess.e_cusum(reading.cells() if kpi.quantile else worse, hold)
+    proof_n, proof_worse = reading.proof
+    e_advance = eprocess.e_now(better, proof_n, proof_worse)
+    needed = max(0, math.ceil(kpi.min_units - (n - bad))) if reading.at_target else None
     if needed is not None and stage.proof == "evidence":
         level = 1 / policy.risk.false_advance
-        more = eprocess.units_needed(better, n, reading.worse, level=level)
+        more = eprocess.units_needed(better, proof_n, proof_worse, level=level)
         needed = None if more is None else max(needed, more)
     low: float | None = None  # bounds in the unit of a quantile do not follow from counts
     high: float | None = None
@@ -266,9 +289,9 @@ def _status(
     if not reading.at_target:
         return KpiStatus.OPEN, f"{figures}, not at the target"
     if n - bad < kpi.min_units:  # good ones: one bad unit more must not open the way
-        return KpiStatus.SMALL, f"{figures}, {n - bad} good ones < {kpi.min_units}"
+        return KpiStatus.SMALL, f"{figures}, {math.floor(n - bad)} good ones < {kpi.min_units}"
     if stage.proof == "estimate":
-        return KpiStatus.PASSED, f"{figures}, {n - bad} good ones >= {kpi.min_units}"
+        return KpiStatus.PASSED, f"{figures}, {math.floor(n - bad)} good ones >= {kpi.min_units}"
     if e_advance >= advance - EXACT:
         return KpiStatus.PASSED, f"{figures}, e-value {e_text(e_advance)} >= {advance:g}"
     more = "" if needed is None else f", about {needed} more {units}"
@@ -293,6 +316,6 @@ def _proportion(policy: Policy, percent: int, recorded: Recorded, window: Window
     if not pilot + control:
         return None
     planned = percent / 100
-    sides = [f for share in eprocess.SHARES for f in (share, 1 / share)]
+    sides = [f for share in SHARES for f in (share, 1 / share)]
     stream = eprocess.bets(planned, [eprocess.odds_times(planned, f) for f in sides])
     return Proportion(pilot, control, planned, eprocess.e_now(stream, pilot + control, pilot))

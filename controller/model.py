@@ -138,7 +138,8 @@ class Query:
     `where`, `good` and `bad` map an attribute to the values that match; a value like `5xx` matches that class of
     HTTP status. `unit` is `event` or the attribute that identifies what counts once (`user`, `packet`); `every` lets
     a unit count again once per that long. `resolution` is the length of a bucket in seconds. `first` asks for the
-    outcomes of the first N units in order of time; `quantile` for that quantile of `field` (0 to 1).
+    outcomes of the first N units in order of time; `quantile` for that quantile of `field` (0 to 1). With `mean`, a
+    unit counts at the end of each `every` in which it has events, and is bad by the share of them that are.
     """
 
     name: str
@@ -153,6 +154,7 @@ class Query:
     within: timedelta | None = None
     unit: str = "event"
     every: timedelta | None = None
+    mean: bool = False
     resolution: int = 300
     first: int = 0
     needs: tuple[str, ...] = ()
@@ -181,12 +183,16 @@ class Window:
 
 
 class Bucket(NamedTuple):
-    """Counts of the units whose time fell in [end - resolution, end); `end` in seconds since the epoch."""
+    """
+    Counts of the units whose time fell in [end - resolution, end); `end` in seconds since the epoch.
+
+    `bad` and `worse` are whole numbers, but for means, of which they are sums.
+    """
 
     end: int
     n: int
-    bad: int
-    worse: int
+    bad: float
+    worse: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +262,7 @@ class KpiEvidence:
 
     status: KpiStatus
     n: int
-    bad: int
+    bad: float
     estimate: float | None
     low: float | None
     high: float | None

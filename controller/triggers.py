@@ -16,14 +16,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from controller import eprocess
-from controller.eprocess import EXACT, e_text, span_text
+from controller import eprocess, two_arms
+from controller.eprocess import EXACT, GRID, Cell, count_text, e_text, span_text
 from controller.model import Bucket, Query, Recorded, Series, TriggerResult, TriggerStatus, Window
 from controller.policy import Kpi, Policy, Trigger
-from controller.policy.schema import AnyEvent, BelowControl, FirstUnits, KpiLevel, Sustained
-from controller.policy.values import number
+from controller.policy.schema import AgainstControl, AnyEvent, CountPerTime, FirstUnits, KpiLevel, Sustained
+from controller.policy.values import Margin, number
 
 RESOLUTION = 60  # seconds of a bucket where a condition must hold through a length of time
+MORE = (1.5, 3.0, 8.0)  # ratios to the allowed count per time of the bets that there are more
 PARTS = (10, 5, 2)  # into which that time may be cut, each of which must be above the level
 
 
@@ -46,7 +47,7 @@ def assess(policy: Policy, *, recorded: Recorded, window: Window) -> Mapping[str
     found = {}
     for name, trigger in policy.triggers.items():
         match trigger:
-            case BelowControl() | KpiLevel(for_=None):
+            case AgainstControl() | KpiLevel(for_=None):
                 key = trigger.kpi
             case _:
                 key = f"trigger:{name}"
@@ -61,7 +62,7 @@ def _query(policy: Policy, key: str, trigger: Trigger) -> Query | None:
             return trigger.rate.query(key, resolution=RESOLUTION, control=False)
         case FirstUnits():
             return trigger.rate.query(key, first=trigger.in_first, control=False)
-        case AnyEvent():
+        case AnyEvent() | CountPerTime():
             return trigger.query(key)
         case KpiLevel(for_=timedelta()):
             kpi, level = policy.kpis[trigger.kpi], trigger.level.value
@@ -79,8 +80,10 @@ def _assess(trigger: Trigger, data: _Data) -> TriggerResult:
             return _first(data, trigger)
         case AnyEvent():
             return _any(data, trigger)
-        case BelowControl():
-            return _below_control(data, trigger, data.policy.kpis[trigger.kpi])
+        case CountPerTime():
+            return _count(data, trigger)
+        case AgainstControl():
+            return _against_control(data, trigger, data.policy.kpis[trigger.kpi])
     kpi, level = data.policy.kpis[trigger.kpi], trigger.level
     text = f"{'above' if trigger.above else 'below'} {number(level.value, level.unit)}"
     if trigger.for_ is None:
@@ -163,16 +166,16 @@ def _sustained(data: _Data, level: float, length: timedelta, text: str) -> Trigg
     recent = [bucket for bucket in pilot if begin < bucket.end <= begin + seconds]
     n, bad = sum(b.n for b in recent), sum(b.bad for b in recent)
     allowed = [k for k in PARTS if k <= n * level / 2 + EXACT and k * RESOLUTION <= seconds]
-    parts = [[0, 0] for _ in range(allowed[0] if allowed else 1)]
+    parts: list[list[float]] = [[0, 0] for _ in range(allowed[0] if allowed else 1)]
     for bucket in recent:
         part = parts[(bucket.end - RESOLUTION - begin) * len(parts) // seconds]
         part[0], part[1] = part[0] + bucket.n, part[1] + bucket.bad
     above = sum(b > level * m + EXACT for m, b in parts)
     null = eprocess.clamped(level)
-    e = eprocess.e_restarted(eprocess.cells(pilot, start=data.start), eprocess.ladder(null), beyond=null)
+    e = eprocess.e_restarted(eprocess.cells(pilot, start=data.start), eprocess.ladder(null))
     proven, span = e >= data.fires_at - EXACT, span_text(seconds)
     figures = (
-        f"{bad} of {n} bad in the last {span}, {text} in {above} of {len(parts)} parts, "
+        f"{count_text(bad)} of {n} bad in the last {span}, {text} in {above} of {len(parts)} parts, "
         f"e-value {e_text(e)} {'>=' if proven else '<'} {data.fires_at:g}"
     )
     if proven and above == len(parts):
@@ -219,18 +222,53 @@ def _any(data: _Data, trigger: AnyEvent) -> TriggerResult:
     return data.quiet(count, since=data.window.start)
 
 
-def _below_control(data: _Data, trigger: BelowControl, kpi: Kpi) -> TriggerResult:
-    """Whether the rate is credibly more than that share below the control's of the same time."""
+def _count(data: _Data, trigger: CountPerTime) -> TriggerResult:
+    """
+    Whether events come credibly more often than that.
+
+    Time counts while the source is heard, up to its newest event of any type.
+    """
+    pilot, newest, event = data.closed(data.series.pilot), data.recorded.last, trigger.count["event"][0]
+    if newest is None:
+        return _unknown("no events yet")
+    heard, per = min(data.until, newest.timestamp()), trigger.per.total_seconds()
+    hits = {cell.at: cell.bad for cell in eprocess.cells(pilot, start=data.start)}
+    passed = max(int((heard - data.start) // GRID), *hits, 0)
+    every = [Cell(at, 1, hits.get(at, 0)) for at in range(1, passed + 1)]
+    null = trigger.above * GRID / per
+    e = eprocess.e_restarted(every, eprocess.counting(null, [null * factor for factor in MORE]))
+    fired = e >= data.fires_at - EXACT
+    figures = (
+        f"{count_text(sum(hits.values()))} {event} in {span_text(passed * GRID)}, "
+        f"{trigger.above:g} in {span_text(per)} allowed, "
+        f"e-value {e_text(e)} {'>=' if fired else '<'} {data.fires_at:g}"
+    )
+    if fired:
+        return _fired(figures)
+    if data.until - heard > per:
+        return _unknown(f"silent for {span_text(data.until - heard)}; {figures}")
+    return data.quiet(figures, since=data.window.rates)
+
+
+def _line(kpi: Kpi, margin: Margin) -> two_arms.Line:
+    if margin.points:
+        return two_arms.points(margin.value)
+    return two_arms.rise(margin.value) if kpi.bad_when_high else two_arms.dip(margin.value)
+
+
+def _against_control(data: _Data, trigger: AgainstControl, kpi: Kpi) -> TriggerResult:
+    """Whether the rate is credibly worse than the control's of the same time, by more than the margin."""
     pilot, control = data.closed(data.series.pilot), data.closed(data.series.control)
     if not control:
         return _unknown("no control")
     arms = [eprocess.cells(arm, start=data.start) for arm in (pilot, control)]
-    e = eprocess.e_two_arms(eprocess.strata(*arms), dip=trigger.below_control)
+    e = two_arms.e_two_arms(two_arms.strata(*arms), line=_line(kpi, trigger.margin))
     fired = e >= data.fires_at - EXACT
-    sums = [(sum(c.n - c.bad for c in arm), sum(c.n for c in arm)) for arm in arms]
-    rates = (f"{number(good / n, '%') if n else 'none'} of {n}" for good, n in sums)
+    sums = [(sum(c.bad if kpi.bad_when_high else c.n - c.bad for c in arm), sum(c.n for c in arm)) for arm in arms]
+    rates = (f"{number(of / n, '%') if n else 'none'} of {n}" for of, n in sums)
+    more = "more" if kpi.bad_when_high else "less"
     figures = (
-        f"{' against '.join(rates)} in control, {number(trigger.below_control, '%')} less allowed, "
+        f"{' against '.join(rates)} in control, {trigger.margin} {more} allowed, "
         f"e-value {e_text(e)} {'>=' if fired else '<'} {data.fires_at:g}"
     )
     if fired:

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from controller import eprocess, evidence
@@ -161,12 +161,12 @@ def test_the_shipped_policy_can_be_judged_without_any_data() -> None:
         ),
         pytest.param(
             100, 12, PROOF, KpiStatus.OPEN,
-            "88 % of 100 users (target >= 85 %, warning < 80 %), e-value 4.4 < 20, "
-            "about 79 more users", id="not-proven",
+            "88 % of 100 users (target >= 85 %, warning < 80 %), e-value 4.2 < 20, "
+            "about 87 more users", id="not-proven",
         ),
         pytest.param(
             300, 30, PROOF, KpiStatus.PASSED,
-            "90 % of 300 users (target >= 85 %, warning < 80 %), e-value 7869 >= 20", id="proven",
+            "90 % of 300 users (target >= 85 %, warning < 80 %), e-value 8823 >= 20", id="proven",
         ),
         pytest.param(
             100, 27, PROOF, KpiStatus.HOLD,
@@ -176,7 +176,7 @@ def test_the_shipped_policy_can_be_judged_without_any_data() -> None:
         pytest.param(
             100, 60, PROOF, KpiStatus.BREACH,
             "40 % of 100 users (target >= 85 %, warning < 80 %), "
-            "e-value 4e+21 x weight 1 = 4e+21 >= 100 against it", id="breach",
+            "e-value 3e+20 x weight 1 = 3e+20 >= 100 against it", id="breach",
         ),
     ],
 )  # fmt: skip
@@ -233,6 +233,14 @@ def test_a_pilot_gone_silent_is_stale_while_the_control_goes_on() -> None:
     found = judge(policy(MIC), {"mic": Series(old, spread(900, 90), last=FRESH)}).kpis["mic"]
 
     assert found.status is KpiStatus.STALE
+
+
+def test_means_may_be_silent_until_the_time_they_are_of_has_ended() -> None:
+    daily = MIC.replace("granted}}", "granted}, every: 12h, mean: true}")
+    series = {"mic": Series((Bucket(END - 13 * 3600, 100, 5, 5),), last=FRESH)}
+
+    assert judge(policy(daily), series, stage=LOOK).kpis["mic"].freshness_s == 3600
+    assert judge(policy(MIC), series, stage=LOOK).kpis["mic"].freshness_s == 13 * 3600
 
 
 def test_a_delayed_kpi_may_be_silent_for_as_long_as_its_events_may_take() -> None:
@@ -303,7 +311,7 @@ def test_a_kpi_between_target_and_warning_holds_and_is_not_reverted() -> None:
 
     assert found.kpis["mic"].status is KpiStatus.HOLD
     assert found.kpis["mic"].e_hold > 1000
-    assert found.e_revert == 0
+    assert found.e_revert < 0.01
     assert worse.kpis["mic"].status is KpiStatus.BREACH
 
 
@@ -315,6 +323,53 @@ def test_a_late_drop_holds_before_it_is_averaged_away() -> None:
 
     assert found.e_advance > 1e6
     assert found.status is KpiStatus.HOLD
+
+
+def nights(days: int, *, n: int = 200) -> Series:
+    """A KPI at its target over each day, 15 %, but at 25 % in the night's half and at 5 % in the day's."""
+    first = END - 300 * 288 * days
+    bad = [n // 20 + n // 5 * (i % 288 >= 144) for i in range(288 * days - 1)]
+    buckets = [Bucket(first + 300 * (i + 1), n, b, b) for i, b in enumerate(bad)]
+    return Series(tuple(buckets), last=FRESH)
+
+
+@pytest.mark.parametrize(("bounds", "reverts"), [("always", True), ("daily", False)])
+def test_every_night_beyond_its_bound_reverts_unless_the_bound_is_of_the_day(bounds: str, reverts: bool) -> None:
+    mic = policy(MIC + f"    bounds: {bounds}\n")
+    within = window(start=NOW - timedelta(days=4))
+
+    found = judge(mic, {"mic": nights(4)}, within=within)
+
+    assert (found.e_revert >= 100) is reverts
+
+
+def test_a_bound_of_the_day_counts_whole_days_only() -> None:
+    daily, within = (
+        policy(MIC + "    bounds: daily\n"),
+        window(start=NOW - timedelta(hours=36), stage=NOW - timedelta(hours=26)),
+    )
+    end = int((NOW - timedelta(hours=12)).timestamp())
+    before, after = Bucket(end, 400, 40, 40), Bucket(end + 300, 500, 500, 500)
+    proof = Bucket(int((NOW - timedelta(hours=2)).timestamp()), 100, 10, 10)
+
+    found = judge(daily, {"mic": Series((before, after, proof), last=FRESH)}, within=within).kpis["mic"]
+
+    against, hold, better = evidence.bets(daily.kpis["mic"])
+    assert found.n == 1000
+    assert found.e_revert == pytest.approx(eprocess.spent(288) * eprocess.e_now(against, 400, 40))
+    assert found.e_hold == 1
+    assert found.e_advance == eprocess.e_now(better, 1000, 550)
+    assert hold[0].bad < against[0].bad
+
+
+def test_means_of_users_count_as_parts_of_bad_units() -> None:
+    half = Bucket(END - 300, 100, 7.5, 7.5)
+
+    found = judge(policy(MIC), {"mic": Series((half,), last=FRESH)}, stage=LOOK).kpis["mic"]
+
+    assert (found.bad, found.estimate) == (7.5, 0.925)
+    assert found.reason == "mic: 92.5 % of 100 users (target >= 85 %, warning < 80 %), 92 good ones >= 50"
+    assert found.e_advance == eprocess.e_now(evidence.bets(policy(MIC).kpis["mic"])[2], 100, 7.5)
 
 
 def test_a_quantile_is_its_share_beyond_each_bound() -> None:
@@ -449,6 +504,18 @@ def test_users_per_arm_are_held_against_the_plan(percent: int, pilot: int, contr
     assert (found.e >= 100) is alarm
 
 
+@given(st.integers(1, 99), st.integers(0, 10**4), st.integers(1, 10**4))
+def test_neither_arm_is_special_to_the_sample_ratio(percent: int, pilot: int, control: int) -> None:
+    one, other = (
+        judge(policy(MIC), {"exposure": Series(spread(a, 0), spread(b, 0))}, percent=share).proportion
+        for a, b, share in ((pilot, control, percent), (control, pilot, 100 - percent))
+    )
+
+    assert one is not None
+    assert other is not None
+    assert one.e == pytest.approx(other.e, rel=1e-6)
+
+
 @pytest.mark.parametrize(("percent", "n"), [(0, 50), (100, 50), (20, 0)])
 def test_there_is_no_proportion_without_two_arms(percent: int, n: int) -> None:
     series = {"exposure": Series(spread(n, 0), spread(n, 0))}
@@ -478,7 +545,6 @@ def history(counts: Sequence[tuple[int, int]]) -> tuple[Bucket, ...]:
     return tuple(Bucket(end, n, bad, bad) for end, (n, bad) in zip(ends, counts, strict=True))
 
 
-@settings(max_examples=40, deadline=None)
 @given(HISTORY, st.data(), st.sampled_from([MIC, TTV, ERRORS]))
 def test_more_bad_units_are_never_better(counts: list[tuple[int, int]], data: st.DataObject, kpi: str) -> None:
     only = policy(kpi)
@@ -492,7 +558,6 @@ def test_more_bad_units_are_never_better(counts: list[tuple[int, int]], data: st
     assert after.e_advance <= before.e_advance * (1 + 1e-12)
 
 
-@settings(max_examples=40, deadline=None)
 @given(HISTORY, st.sampled_from([PROOF, LOOK]), st.sampled_from(["old", "gap", "before"]))
 def test_without_fresh_and_complete_data_nothing_passes(
     counts: list[tuple[int, int]], stage: Stage, missing: str
@@ -506,7 +571,6 @@ def test_without_fresh_and_complete_data_nothing_passes(
     assert found.status is not KpiStatus.PASSED
 
 
-@settings(max_examples=40, deadline=None)
 @given(HISTORY, st.integers(0, 10**6))
 def test_empty_buckets_and_finer_ones_change_nothing(counts: list[tuple[int, int]], seed: int) -> None:
     plain, rng = [bucket for bucket in history(counts) if bucket.n], random.Random(seed)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
-from controller.policy.schema import BelowControl, KpiLevel, Policy, RevertTo, SetFlag, Stage
+from controller.policy.schema import AgainstControl, KpiLevel, Policy, RevertTo, SetFlag, Stage
 
 _MONDAY = datetime(2024, 1, 1, tzinfo=UTC)
 Finding = tuple[tuple[str | int, ...], str]
@@ -65,8 +65,8 @@ def _ladder(where: tuple[str | int, ...], stages: tuple[Stage, ...]) -> Iterator
 
 
 def _trigger(policy: Policy, trigger: Any) -> Iterator[tuple[str, str]]:
-    kpi = policy.kpis.get(trigger.kpi) if isinstance(trigger, KpiLevel | BelowControl) else None
-    if isinstance(trigger, KpiLevel | BelowControl) and kpi is None:
+    kpi = policy.kpis.get(trigger.kpi) if isinstance(trigger, KpiLevel | AgainstControl) else None
+    if isinstance(trigger, KpiLevel | AgainstControl) and kpi is None:
         yield "kpi", f"found {trigger.kpi}; known KPIs: {', '.join(policy.kpis)}"
     if isinstance(trigger, KpiLevel) and kpi:
         key = "above" if trigger.above else "below"
@@ -80,11 +80,9 @@ def _trigger(policy: Policy, trigger: Any) -> Iterator[tuple[str, str]]:
                 key,
                 f"would fire where {trigger.kpi} is good (target {kpi.target}); use the other of above and below",
             )
-    if isinstance(trigger, BelowControl) and kpi and kpi.target.upper:
-        yield (
-            "kpi",
-            f"found {trigger.kpi}, which is better when lower; below_control needs one better when higher",
-        )
+    if isinstance(trigger, AgainstControl) and kpi and (trigger.above_control is not None) != kpi.target.upper:
+        key, side = ("below_control", "lower") if trigger.below_control else ("above_control", "higher")
+        yield key, f"found {trigger.kpi}, which is better when {side}; use the other of below_control and above_control"
     if isinstance(trigger.then, SetFlag):
         flag = trigger.then.set.removeprefix("flags.")
         if flag not in policy.flags:

@@ -5,8 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import comb, floor
 
-from controller.policy.schema import AnyEvent, FirstUnits, Policy, RevertTo, Sustained
-from controller.policy.values import number
+from controller.policy.schema import (
+    AgainstControl,
+    AnyEvent,
+    CountPerTime,
+    FirstUnits,
+    KpiLevel,
+    Policy,
+    RevertTo,
+    Sustained,
+    Trigger,
+)
+from controller.policy.values import length, number
 
 
 def costs(policy: Policy) -> Iterator[str]:
@@ -16,21 +26,48 @@ def costs(policy: Policy) -> Iterator[str]:
         f"evidence: at most {number(risk.false_revert, '%')} of healthy rollouts are reverted by it, however "
         f"often one looks; at most {number(risk.false_advance, '%')} of stages advance past a KPI at its warning"
     )
+    yield from _ledger(policy)
     if policy.merges_by_itself:
         yield (
             f"merges by itself: {' and '.join(policy.merges_by_itself)}; nobody looks before the stack file changes, "
             "a false alarm included; pulumi up is still yours"
         )
     for name, trigger in policy.triggers.items():
-        if trigger.then != "rollback" and not isinstance(trigger.then, RevertTo):
+        if not _lowers(trigger):
             continue
         if isinstance(trigger, FirstUnits):
             yield from (f"{name}: {sentence}" for sentence in _first(trigger))
         elif isinstance(trigger, Sustained):
             most, level = number(risk.false_revert, "%"), number(trigger.above, "%")
             yield f"{name}: at most {most} a rollout at a true rate of {level}"
+        elif isinstance(trigger, CountPerTime):
+            most, per = number(risk.false_revert, "%"), length(trigger.per)
+            yield f"{name}: at most {most} a rollout at a true {trigger.above:g} in {per}"
         elif isinstance(trigger, AnyEvent):
             yield f"{name}: one event is enough; no statistics, every false report is a false alarm"
+
+
+def _ledger(policy: Policy) -> Iterator[str]:
+    """Who may spend how much of the budget for false reverts: entries whose sum is the whole, and what is beside it."""
+    budget = policy.risk.false_revert
+    entries = [f"{name} {number(budget * share, '%')}" for name, share in policy.revert_shares.items() if share]
+    yield f"evidence, the budget of {number(budget, '%')}: {', '.join(entries)}"
+    beside = [name for name, trigger in policy.triggers.items() if _by_evidence(trigger) and _lowers(trigger)]
+    if beside:
+        total = min(1.0, budget * (1 + len(beside)))
+        each = f"{', '.join(beside)}: {number(budget, '%')} each at a rate that stays at its level"
+        yield f"triggers that ask for evidence, beside the budget: {each}; with it {number(total, '%')} at most"
+
+
+def _by_evidence(trigger: Trigger) -> bool:
+    """Whether it fires by an e-value, and so with `false_revert` at most, rather than literally."""
+    return isinstance(trigger, Sustained | CountPerTime | AgainstControl) or (
+        isinstance(trigger, KpiLevel) and trigger.for_ is not None
+    )
+
+
+def _lowers(trigger: Trigger) -> bool:
+    return trigger.then == "rollback" or isinstance(trigger.then, RevertTo)
 
 
 def failures(trigger: FirstUnits) -> int:

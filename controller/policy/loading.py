@@ -134,8 +134,9 @@ def _sentence(item: Mapping[str, Any]) -> str:
 def _allowed_keys(loc: tuple[str | int, ...]) -> list[str]:
     """The keys allowed where pydantic met an unknown one: walk the models along its location."""
     models = _models(Policy)
-    tags = {"sustained": "Sustained", "first": "FirstUnits", "any": "AnyEvent", "dip": "BelowControl",
-            "level": "KpiLevel", "command": "CommandCheck", "http": "HttpCheck", "ask": "PersonCheck"}  # fmt: skip
+    tags = {"sustained": "Sustained", "first": "FirstUnits", "any": "AnyEvent", "count": "CountPerTime",
+            "control": "AgainstControl", "level": "KpiLevel",
+            "command": "CommandCheck", "http": "HttpCheck", "ask": "PersonCheck"}  # fmt: skip
     current: type[BaseModel] = Policy
     for part in loc[:-1]:
         if isinstance(part, str):

@@ -9,12 +9,22 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from controller.model import Query
 from controller.policy.operations import Operations
 from controller.policy.parts import Name, Part
-from controller.policy.values import Bound, BoundText, Duration, Level, PerDay, Share, Texts
+from controller.policy.values import (
+    Bound,
+    BoundText,
+    Duration,
+    Level,
+    Margin,
+    MarginText,
+    PerDay,
+    Share,
+    Texts,
+)
 
 StackName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
 Percent = Annotated[int, Field(strict=True, ge=0, le=100)]
@@ -74,7 +84,11 @@ class Source(Part):
 
 
 class Rate(Part):
-    """Good or bad events over matching units, or (`within`) exposed users whom the event followed in time."""
+    """
+    Good or bad events over matching units, or (`within`) exposed users whom the event followed in time.
+
+    A unit counts by its first event in each `every`; with `mean`, by the share of its bad events in each.
+    """
 
     event: str
     where: Mapping[str, Texts] = {}
@@ -83,17 +97,20 @@ class Rate(Part):
     within: Duration | None = None
     unit: str = "user"
     every: Duration | None = None
+    mean: bool = False
 
     @model_validator(mode="after")
     def _outcome(self) -> Rate:
         if sum(x is not None for x in (self.good, self.bad, self.within)) != 1:
             raise ValueError("give exactly one of good, bad and within")
+        if self.mean and (self.within or self.every is None or self.unit == "event"):
+            raise ValueError("mean needs every, a unit other than event, and good or bad")
         return self
 
     def query(self, name: str, **more: Any) -> Query:
         return Query(
             name, self.event, self.where, self.good, self.bad,
-            within=self.within, needs=tuple(self.bad or ()), unit=self.unit, every=self.every, **more,
+            within=self.within, needs=tuple(self.bad or ()), unit=self.unit, every=self.every, mean=self.mean, **more,
         )  # fmt: skip
 
 
@@ -120,8 +137,9 @@ class Kpi(Part):
 
     `weight` is its share of the revert budget, relative to the others; with 0 it never reverts by itself, and its
     trigger is the remedy. No stage is left upwards on fewer than `min_units` good units.
-    `stale` is how long its events may be silent before their absence says something. `traffic` is how many units all
-    users together bring, of which a stage of 10 % sees a tenth; no decision reads it.
+    `stale` is how long its events may be silent before their absence says something. `bounds` says whether target and
+    warning hold `always`, or for the mean of each whole day (`daily`), as where every night is worse than its day.
+    `traffic` is how many units all users together bring, of which a stage of 10 % sees a tenth; no decision reads it.
     """
 
     title: str
@@ -133,6 +151,7 @@ class Kpi(Part):
     weight: Annotated[float, Field(ge=0)] = 1
     min_units: Annotated[int, Field(ge=1)] = 10
     stale: Duration = timedelta(hours=6)
+    bounds: Literal["always", "daily"] = "always"
     advice: str = ""
     traffic: PerDay | None = None
 
@@ -199,10 +218,31 @@ class TriggerBase(Part):
     advice: str = ""
 
 
+def _typed(value: Mapping[str, tuple[str, ...]]) -> Mapping[str, tuple[str, ...]]:
+    if len(value.get("event", ())) != 1:
+        raise ValueError("needs one event, such as {event: legal_review, severity: critical}")
+    return value
+
+
+EventTexts = Annotated[Mapping[str, Texts], AfterValidator(_typed)]
+
+
+def _matching(event: Mapping[str, tuple[str, ...]], name: str, **more: Any) -> Query:
+    """The events of a type, the matching ones as bad."""
+    conditions = {key: value for key, value in event.items() if key != "event"}
+    return Query(name, event["event"][0], bad=conditions, **more)
+
+
+def _by_events(rate: Rate) -> Rate:
+    if rate.mean:
+        raise ValueError("a trigger goes by units as they come, without mean")
+    return rate
+
+
 class Sustained(TriggerBase):
     """A rate above a level for a whole length of time."""
 
-    rate: Rate
+    rate: Annotated[Rate, AfterValidator(_by_events)]
     above: Share
     for_: Annotated[Duration, Field(alias="for")]
 
@@ -210,7 +250,7 @@ class Sustained(TriggerBase):
 class FirstUnits(TriggerBase):
     """A rate above a level among the first N units, taken literally: certain as soon as it cannot be undone."""
 
-    rate: Rate
+    rate: Annotated[Rate, AfterValidator(_by_events)]
     above: Share
     in_first: Annotated[int, Field(ge=1, le=1000)]
 
@@ -218,25 +258,47 @@ class FirstUnits(TriggerBase):
 class AnyEvent(TriggerBase):
     """One event is enough. `any` holds the event's type under `event` and the attributes that match."""
 
-    any: Mapping[str, Texts]
-
-    @field_validator("any")
-    @classmethod
-    def _typed(cls, value: Mapping[str, tuple[str, ...]]) -> Mapping[str, tuple[str, ...]]:
-        if len(value.get("event", ())) != 1:
-            raise ValueError("any needs one event, such as {event: legal_review, severity: critical}")
-        return value
+    any: EventTexts
 
     def query(self, name: str) -> Query:
-        conditions = {key: value for key, value in self.any.items() if key != "event"}
-        return Query(name, self.any["event"][0], bad=conditions, resolution=60, either_arm=True)
+        return _matching(self.any, name, resolution=60, either_arm=True)
 
 
-class BelowControl(TriggerBase):
-    """A KPI's rate lower than the control arm's by more than this share of it."""
+class CountPerTime(TriggerBase):
+    """
+    More events than `above` in each `per` of time, where nothing says out of how many.
+
+    `count` holds the event's type under `event` and the attributes that match.
+    """
+
+    count: EventTexts
+    above: Annotated[float, Field(gt=0)]
+    per: Duration
+
+    def query(self, name: str) -> Query:
+        return _matching(self.count, name, control=False)
+
+
+class AgainstControl(TriggerBase):
+    """A KPI's rate lower (better when high) or higher (better when low) than the control arm's by more than that."""
 
     kpi: Name
-    below_control: Annotated[Share, Field(gt=0, lt=1)]
+    below_control: MarginText | None = None
+    above_control: MarginText | None = None
+
+    @model_validator(mode="after")
+    def _one_side(self) -> AgainstControl:
+        if (self.below_control is None) == (self.above_control is None):
+            raise ValueError("give exactly one of below_control and above_control")
+        if self.below_control and self.below_control.value >= 1:
+            raise ValueError("nothing is lower than the control's rate by 100% of it")
+        return self
+
+    @property
+    def margin(self) -> Margin:
+        margin = self.below_control or self.above_control
+        assert margin is not None
+        return margin
 
 
 class KpiLevel(TriggerBase):
@@ -264,16 +326,19 @@ def _trigger_kind(value: Any) -> str:
     keys = set(value) if isinstance(value, Mapping) else set()
     if "any" in keys:
         return "any"
+    if "count" in keys:
+        return "count"
     if "rate" in keys:
         return "first" if "in_first" in keys else "sustained"
-    return "dip" if "below_control" in keys else "level"
+    return "control" if keys & {"below_control", "above_control"} else "level"
 
 
 Trigger = Annotated[
     Annotated[Sustained, Tag("sustained")]
     | Annotated[FirstUnits, Tag("first")]
     | Annotated[AnyEvent, Tag("any")]
-    | Annotated[BelowControl, Tag("dip")]
+    | Annotated[CountPerTime, Tag("count")]
+    | Annotated[AgainstControl, Tag("control")]
     | Annotated[KpiLevel, Tag("level")],
     Discriminator(_trigger_kind),
 ]
@@ -336,6 +401,12 @@ class Policy(Part):
             key: value for key in ("stages", "source", "cool_down") if (value := getattr(override, key)) is not None
         }
         return self.model_copy(update=changed)
+
+    @property
+    def revert_shares(self) -> Mapping[str, float]:
+        """Each KPI's share of the budget for false reverts; together they are all of it."""
+        total = sum(kpi.weight for kpi in self.kpis.values())
+        return {name: kpi.weight / total for name, kpi in self.kpis.items()}
 
     def after(self, stack: str) -> str | None:
         """The stack that must be ahead of *stack*, if any."""

@@ -13,6 +13,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = r"^([1-9][0-9]{0,5})(s|m|h|d)$"
 _SHARE = r"^([0-9]+(?:\.[0-9]+)?) ?%$"
 _PER_TIME = r"^([0-9]+(?:\.[0-9]+)?)/(s|m|h|d)$"
+_MARGIN = r"^([0-9]+(?:\.[0-9]+)?) ?(%|points?)$"
 _BOUND = r"^(<=|>=|<|>) ?([0-9]+(?:\.[0-9]+)?) ?(%|[a-z]+)?$"
 
 
@@ -86,6 +87,24 @@ def _level(value: object) -> Bound:
     return _bound(f"> {value}")
 
 
+@dataclass(frozen=True, slots=True)
+class Margin:
+    """A distance to the control arm: a share of its rate (`10%`), or points of a rate (`2 points`)."""
+
+    value: float
+    points: bool
+
+    def __str__(self) -> str:
+        return f"{self.value * 100:.3g} points" if self.points else number(self.value, "%")
+
+
+def _margin(value: object) -> Margin:
+    match = re.match(_MARGIN, value) if isinstance(value, str) else None
+    if not match or not float(match[1]) or (match[2] != "%" and float(match[1]) >= 100):
+        raise ValueError("write a share of the control's rate such as 10%, or a distance such as 2 points")
+    return Margin(float(match[1]) / 100, points=match[2] != "%")
+
+
 def _texts(value: object) -> object:
     """One attribute value or a list of them, as the texts that an event's attribute is compared with."""
     if isinstance(value, bool):
@@ -100,6 +119,7 @@ def _texts(value: object) -> object:
 Duration = Annotated[timedelta, BeforeValidator(_duration), WithJsonSchema({"type": "string", "pattern": _DURATION})]
 Share = Annotated[float, BeforeValidator(_share), WithJsonSchema({"type": "string", "pattern": _SHARE})]
 PerDay = Annotated[float, BeforeValidator(per_day), WithJsonSchema({"type": "string", "pattern": _PER_TIME})]
+MarginText = Annotated[Margin, BeforeValidator(_margin), WithJsonSchema({"type": "string", "pattern": _MARGIN})]
 BoundText = Annotated[Bound, BeforeValidator(_bound), WithJsonSchema({"type": "string", "pattern": _BOUND})]
 Level = Annotated[
     Bound,

@@ -182,14 +182,16 @@ class Counter:
         literal = [str(n) for n, q in enumerate(self._queries) if q.first] or ["-1"]
         shown: dict[int, list[tuple[int, int]]] = {}  # bad units of the new buckets: bucket and row
         for q, arm, end, n, bad, worse, earliest, units in self._all(
-            f"""SELECT q, arm, bucket, count(*), count(*) FILTER (bad), count(*) FILTER (worse),
-                min(CAST(due AS HUGEINT) * {_ROWS} + ord, {EXAMPLES}) FILTER (bad AND arm),
-                list(bad ORDER BY due, ord) FILTER (arm AND q IN ({", ".join(literal)}))
+            f"""SELECT q, arm, bucket, count(*), sum(bad), sum(worse),
+                min(CAST(due AS HUGEINT) * {_ROWS} + ord, {EXAMPLES}) FILTER (bad > 0 AND arm),
+                list(bad > 0 ORDER BY due, ord) FILTER (arm AND q IN ({", ".join(literal)}))
             FROM ({samples.counted(self._queries)}) counted
             WHERE arm OR q IN ({", ".join(compared)}) GROUP BY ALL ORDER BY ALL""",
             span,
         ):
             answer = self._answers[q]
+            # a sum of shares depends on their order, which threads change
+            bad, worse = (round(x, 9) if self._queries[q].mean else int(x) for x in (bad, worse))
             answer.buckets[arm].append(Bucket(end, n, bad, worse))
             if arm and len(answer.first) < self._queries[q].first:
                 answer.first += [(end, is_bad) for is_bad in units]

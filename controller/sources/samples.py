@@ -18,8 +18,9 @@ from controller.sources.records import Layout
 
 EXAMPLES = 3  # bad units of an answer that are named
 _US = timedelta(microseconds=1)
-# What an event is to a query: a unit; one of a unit's; an exposure, one of a user's; or what an exposure waits for.
-EACH, FIRST, EXPOSED, OUTCOME = range(4)
+# What an event is to a query: a unit; one of a unit's, of which the first counts, or all; an exposure, one of a user's;
+# or what an exposure waits for.
+EACH, FIRST, EXPOSED, OUTCOME, SHARED = range(5)
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,8 @@ def _heads(after: int) -> str:
 
 def counted(queries: Sequence[Query]) -> str:
     """
-    The rows q, ord, due, arm, bad, worse, bucket of what counts by $now, in the buckets that end after $final.
+    The rows q, ord, due, arm, bad, worse, bucket of what counts by $now, in the buckets that end after $final. Bad and
+    worse are shares: 0 or 1 but of what counts by its mean.
 
     $since are microseconds, not later than the start of those buckets. An exposure counts when it is as old as its
     query waits and something has been heard since ($heard is the newest event): it is bad unless an outcome followed in
@@ -107,13 +109,18 @@ def counted(queries: Sequence[Query]) -> str:
     delayed = f"q IN ({', '.join([str(n) for n, q in enumerate(queries) if q.within is not None]) or -1})"
     width = f"CAST({[q.resolution for q in queries]} AS BIGINT[])[q + 1]"
     wait = f"CAST({[(q.within or timedelta(0)) // _US for q in queries]} AS BIGINT[])[q + 1]"
+    every = f"CAST({[(q.every or timedelta(seconds=1)) // _US for q in queries]} AS BIGINT[])[q + 1]"
     return f"""
         SELECT *, (due // (width * 1000000) + 1) * width AS bucket
         FROM (SELECT *, {width} AS width FROM (
-            SELECT q, ord, ts AS due, arm, bad, worse FROM sample
+            SELECT q, ord, ts AS due, arm, bad::DOUBLE AS bad, worse::DOUBLE AS worse FROM sample
             WHERE role = {EACH} AND ts BETWEEN $since AND $now
             UNION ALL
             SELECT q, ord, ts, arm, bad, worse FROM head WHERE NOT {delayed} AND ts BETWEEN $since AND $now
+            UNION ALL
+            SELECT q, min(ord), (min(ts) // {every} + 1) * {every} AS due, arm, avg(bad::INT), avg(worse::INT)
+            FROM sample WHERE role = {SHARED} AND unit IS NOT NULL AND ts BETWEEN $since - {every} AND $now
+            GROUP BY q, unit, arm HAVING due BETWEEN $since AND $now
             UNION ALL
             SELECT *, missed FROM (
                 SELECT h.q, min(h.ord), min(h.due), bool_or(h.arm), NOT bool_or(o.ts <= h.due) IS true AS missed
@@ -136,7 +143,7 @@ def _readings(layout: Layout, n: int, q: Query) -> list[_Reading]:
         ]
     role, unit, value = EACH, "NULL", "NULL"
     if q.unit != "event":
-        role, unit = FIRST, layout.unit(q.unit)
+        role, unit = SHARED if q.mean else FIRST, layout.unit(q.unit)
         if q.every:
             unit = f"if({unit} IS NULL, NULL, hash({unit}, ts // {q.every // _US}))"
     if q.field is not None:

@@ -15,7 +15,7 @@ from controller.errors import ConfigError
 from controller.policy import Policy, costs, json_schema, load
 from controller.policy.operations import CommandCheck, People
 from controller.policy.schema import Freeze, RevertTo, SetFlag
-from controller.policy.values import Bound
+from controller.policy.values import Bound, Margin
 from tests.facts import ROOT
 
 SHIPPED = (ROOT / "rollout.yaml").read_bytes()
@@ -63,7 +63,7 @@ def test_the_triggers_are_the_runbooks(policy: Policy) -> None:
         "run_failures": (0.05, 10, "rollback"),
         "legal_defect": (None, None, "rollback"),
         "legal_finding": (None, None, "rollback"),
-        "mic_dip": (0.10, None, SetFlag(set="flags.micPrompt", to="native")),
+        "mic_dip": (Margin(0.10, points=False), None, SetFlag(set="flags.micPrompt", to="native")),
         "slow": (Bound(">", 5, "s"), timedelta(hours=1), RevertTo(revert_to=10)),
         "activation_low": (Bound(">", 0.40, "%"), None, "hold"),
     }
@@ -97,13 +97,13 @@ def wrong(old: str, new: str) -> bytes:
     [
         pytest.param('target: ">= 85%"', 'taget: ">= 85%"',
                      "rollout.yaml:33:5: kpis.mic_grant.taget: unknown key; did you mean target (allowed: title, rate, "
-                     "quantile, target, warning, required, weight, min_units, stale, advice, traffic)", id="misspelt-key"),
+                     "quantile, target, warning, required, weight, min_units, stale, bounds, advice, traffic)", id="misspelt-key"),
         pytest.param("  kpi: mic_grant\n", "  kpy: mic_grant\n",
                      "rollout.yaml:71:5: triggers.mic_dip.kpy: unknown key; did you mean kpi (allowed: then, advice, kpi, "
-                     "below_control)", id="misspelt-key-in-a-trigger"),
+                     "below_control, above_control)", id="misspelt-key-in-a-trigger"),
         pytest.param("unit: event}", "unti: event}",
                      "rollout.yaml:54:49: triggers.api_errors.rate.unti: unknown key; did you mean unit (allowed: event, "
-                     "where, good, bad, within, unit, every)", id="misspelt-key-deep"),
+                     "where, good, bad, within, unit, every, mean)", id="misspelt-key-deep"),
         pytest.param('    target: ">= 40%"\n', "",
                      "rollout.yaml:38:5: kpis.activation.target: is missing; add it", id="missing-key"),
         pytest.param('"< 80%"', '"< 90%"',
@@ -269,6 +269,67 @@ def test_check_tells_what_the_literal_first_ten_rule_costs(policy: Policy) -> No
         "true 2 %",
         "run_failures: softer: above: 20% fires at failure 3 of the first 10; 1.2% at a true 5 %",
     ]
+
+
+def test_check_shows_who_may_spend_the_risk_budget(policy: Policy) -> None:
+    """What has no weight has no entry; the triggers that ask for evidence stand beside it."""
+    assert [line for line in costs.costs(policy) if "budget" in line] == [
+        "evidence, the budget of 1 %: ttv_p50 0.25 %, ttv_p90 0.25 %, activation 0.25 %, error_rate 0.25 %",
+        "triggers that ask for evidence, beside the budget: api_errors, slow: 1 % each at a rate that stays at its "
+        "level; with it 3 % at most",
+    ]
+    assert sum(policy.revert_shares.values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("new", "says"),
+    [
+        pytest.param("below_control: 100%", "nothing is lower than the control's rate by 100% of it", id="all-of-it"),
+        pytest.param("below_control: 0%", "write a share of the control's rate such as 10%, or a distance such as 2 points",
+                     id="nothing"),
+        pytest.param("below_control: 120 points", "write a share of the control's rate", id="too-many-points"),
+        pytest.param("above_control: 10%", "found mic_grant, which is better when higher; use the other of below_control "
+                     "and above_control", id="other-side"),
+        pytest.param("below_control: 10%\n    above_control: 10%", "give exactly one of below_control and above_control",
+                     id="both-sides"),
+    ],
+)  # fmt: skip
+def test_a_wrong_margin_to_the_control_is_refused(new: str, says: str) -> None:
+    """In the words of a policy's author."""
+    with pytest.raises(ConfigError) as refused:
+        load(wrong("below_control: 10%", new))
+
+    assert says in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "rate",
+    [
+        pytest.param("{event: api_call, bad: {status: 5xx}, unit: user, mean: true}", id="of-what-time"),
+        pytest.param("{event: api_call, bad: {status: 5xx}, unit: event, every: 1h, mean: true}", id="of-one-event"),
+        pytest.param("{event: api_call, within: 1h, every: 1h, mean: true}", id="of-what-may-follow"),
+    ],
+)
+def test_a_mean_is_of_a_units_events_in_some_time(rate: str) -> None:
+    """Else there is nothing to take it of."""
+    shipped = "{event: api_call, bad: {status: 5xx}, unit: user, every: 1h}"
+    with pytest.raises(ConfigError, match="mean needs every, a unit other than event, and good or bad"):
+        load(wrong(shipped, rate))
+
+    assert load(wrong(shipped, shipped[:-1] + ", mean: true}")).kpis["error_rate"].query("x").mean
+    with pytest.raises(ConfigError, match="a trigger goes by units as they come, without mean"):
+        load(wrong("unit: event}", "unit: user, every: 1h, mean: true}"))
+
+
+def test_a_count_per_time_needs_one_event_and_says_what_it_costs() -> None:
+    """As the literal kind does."""
+    crashes = "  crashes: {count: {event: crash}, above: 3, per: 1h, then: rollback}\n  legal_defect:"
+
+    allowed = load(wrong("  legal_defect:", crashes))
+
+    assert "crashes: at most 1 % a rollout at a true 3 in 1h" in list(costs.costs(allowed))
+    with pytest.raises(ConfigError, match=r"triggers.crashes.count.*needs one event"):
+        load(wrong("  legal_defect:", crashes.replace("event: crash", "kind: crash")))
 
 
 def test_nothing_merges_by_itself_unless_it_is_said_and_never_an_advance(policy: Policy) -> None:

@@ -18,6 +18,7 @@ QUERIES = [
     Query("rate", "call", bad={"status": ("5xx",)}, resolution=60),
     Query("good", "call", good={"status": ("200", "2xx"), "ok": ("true",)}, unit="user"),
     Query("hourly", "call", bad={"status": ("5xx", "404")}, unit="user", every=timedelta(minutes=7)),
+    Query("mean", "call", bad={"status": ("5xx",)}, unit="user", every=timedelta(minutes=5), mean=True, resolution=60),
     Query("some", "call", {"ok": ("true", "1")}, bad={"status": ("500",)}, unit="packet", first=3),
     Query("count", "call"),
     Query("needs", "call", bad={"status": ("5xx",)}, needs=("status",)),
@@ -126,6 +127,23 @@ def units(q: Query, events: list[dict[str, Any]], window: Window) -> list[dict[s
                 unit = {"due": e["at"] + wait, "bad": not followed, "worse": not followed, "value": None}
                 found[text(e["user"])] = e | unit
         return [u for u in found.values() if u["due"] <= heard]
+    if q.mean and q.every:
+        epoch, every = (
+            (T0 - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1),
+            q.every // timedelta(microseconds=1),
+        )
+        means: dict[Any, list[dict[str, Any]]] = {}
+        for e in matching:
+            if text(e.get(q.unit)) not in (None, ""):
+                due = ((e["at"] + epoch) // every + 1) * every - epoch
+                means.setdefault((text(e[q.unit]), due, e["arm"]), []).append(e)
+        shares = [
+            of[0] | {"due": due, "bad": share, "worse": share, "value": None}
+            for (_, due, _), of in means.items()
+            if due <= us(window.now)
+            for share in [sum(verdict(q, e)[0] for e in of) / len(of)]
+        ]
+        return sorted(shares, key=lambda u: u["due"])
     for n, e in enumerate(matching):
         key = n if q.unit == "event" else text(e.get(q.unit))
         if key in (None, ""):
@@ -139,14 +157,16 @@ def units(q: Query, events: list[dict[str, Any]], window: Window) -> list[dict[s
 
 def count(q: Query, events: list[dict[str, Any]], window: Window) -> Series:
     def buckets(arm: str) -> tuple[Bucket, ...]:
-        ends: dict[int, list[int]] = {}
+        ends: dict[int, list[float]] = {}
         for u in counted:
             if u["arm"] == arm:
                 end = (u["due"] // (q.resolution * 10**6) + 1) * q.resolution + int(T0.timestamp())
                 total = ends.setdefault(end, [0, 0, 0])
                 for i, more in enumerate((1, u["bad"], u["worse"])):
                     total[i] += more
-        return tuple(Bucket(end, *total) for end, total in sorted(ends.items()))
+        return tuple(
+            Bucket(end, int(n), round(bad, 9), round(worse, 9)) for end, (n, bad, worse) in sorted(ends.items())
+        )
 
     counted = units(q, events, window)
     pilot = [u for u in counted if u["arm"] == "pilot"]
