@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from controller.errors import ConfigError, PilotError, TransientError
+from controller.launch.kill_command import kill
 
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for some is a tenth of the time of a start
 
@@ -163,6 +164,9 @@ def rollback(stack: str, to: int | None, reason: str, by: str) -> int:
     for line in opened.lines:
         _console().print(line, markup=False)
     return 0
+
+
+cli.add_command(kill)
 
 
 @cli.command()
