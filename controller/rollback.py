@@ -68,7 +68,8 @@ def rollback(
     history = observe.past(repository, sight.tip, stack)
     branches = Branches(repository, sight.tip, history)
     target = _target(stack, percent, history) if to is None else to
-    changes, more = {}, []
+    changes: dict[str, tuple[Any, Any]] = {}
+    more: list[str] = []
     if target < percent:
         changes, more = _changes(branches, stack, percent, target, data)
     elif not paused:

@@ -68,8 +68,9 @@ def read(api: Api, place: Place) -> Standing:
     if serving.percent is None:
         applied = api.find("ssm", "GetParameter", Name=place.parameter("percent"))
         since = utc(applied["Parameter"]["LastModifiedDate"]) if applied else None
+    worst = min([stable, *rest], key=lambda one: list(Deployment).index(one.state))
     return Standing(
-        serving, stable.since, stable.ordered, stable.state, stable.detail, share,
+        serving, stable.since, worst.ordered, worst.state, worst.detail, share,
         balanced=bool(rest), percent_since=since,
     )  # fmt: skip
 
