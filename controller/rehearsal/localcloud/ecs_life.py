@@ -41,7 +41,7 @@ class EcsLife:
         self.now = now
         self.ticks = ticks
         self.bad_images: set[str] = set()
-        self._past: list[dict[str, Any]] = []  # service deployments, oldest first, each with its `revision`
+        self.past: list[dict[str, Any]] = []  # service deployments, oldest first, each with its `revision`
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -120,7 +120,7 @@ class EcsLife:
             cluster, name = response._get_param("cluster", "default"), response._get_param("service")
             service = response.ecs_backend._get_service(cluster, name)
             wanted = response._get_param("status") or ["SUCCESSFUL", "IN_PROGRESS", "STOPPED", "ROLLBACK_SUCCESSFUL"]
-            found = [one for one in self._past if one["serviceArn"] == service.arn and one["status"] in wanted]
+            found = [one for one in self.past if one["serviceArn"] == service.arn and one["status"] in wanted]
             return ActionResult({"serviceDeployments": found[::-1][: response._get_param("maxResults") or 20]})
 
         return list_service_deployments
@@ -130,7 +130,7 @@ class EcsLife:
             asked = response._get_param("serviceRevisionArns")
             if len(asked) > 20:
                 raise InvalidParameterException("serviceRevisionArns can have at most 20 items.")
-            found = [one["revision"] for one in self._past if one["targetServiceRevisionArn"] in asked]
+            found = [one["revision"] for one in self.past if one["targetServiceRevisionArn"] in asked]
             return ActionResult({"serviceRevisions": found, "failures": []})
 
         return describe_service_revisions
@@ -167,7 +167,7 @@ class EcsLife:
         self._end(service, "STOPPED")
         arn = service.arn.replace(":service/", ":service-revision/") + f"/{id_.rsplit('/', 1)[-1]}"
         revision = {"serviceRevisionArn": arn, "serviceArn": service.arn, "taskDefinition": service.task_definition}
-        self._past.append({
+        self.past.append({
             "serviceDeploymentArn": arn.replace(":service-revision/", ":service-deployment/"),
             "serviceArn": service.arn, "targetServiceRevisionArn": arn, "status": "IN_PROGRESS",
             "createdAt": self._naive(), "startedAt": self._naive(), "revision": revision,
@@ -175,7 +175,7 @@ class EcsLife:
 
     def _end(self, service: Service, status: str) -> None:
         """Say how the service's deployment under way has ended."""
-        for one in self._past:
+        for one in self.past:
             if one["serviceArn"] == service.arn and one["status"] == "IN_PROGRESS":
                 one |= {"status": status, "finishedAt": self._naive()}
 
