@@ -27,7 +27,7 @@ from controller.model import Declared, Live, Unreadable, Verdict
 from controller.ports import CheckState, PrState, PullRequest
 from controller.rehearsal.localcloud.apply import Applier
 from controller.rehearsal.localcloud.cloud import LocalAws
-from controller.rehearsal.scenarios import Person, Scenario
+from controller.rehearsal.scenarios import End, Person, Scenario
 from controller.rehearsal.users import App, Users
 from controller.sources.jsonlines import JsonLines
 
@@ -273,24 +273,18 @@ class Play:
 
     def _story(self) -> Story:
         prs = tuple(self.forge.pull_requests("rollout/prod/"))
-        declared, outcome = self._declared("prod"), self.last["prod"]
-        says = outcome.decision.reasons[0] if outcome.decision else ""
-        merged = tuple(pr.title for pr in prs if pr.state is PrState.MERGED)
-        end, runs = self.scenario.end, self._live("prod")
-        live = runs.percent if isinstance(runs, Live) else None
-        compared = (
-            ("declared percent", end.declared, declared.rollout.percent),
-            ("live percent", end.live, live),
-            ("merged pull requests", end.merged, merged),
-            ("flags", dict(end.flags), dict(declared.rollout.flags)),
+        declared, outcome, runs = self._declared("prod"), self.last["prod"], self._live("prod")
+        found = End(
+            declared=declared.rollout.percent,
+            live=runs.percent if isinstance(runs, Live) else None,
+            merged=tuple(pr.title for pr in prs if pr.state is PrState.MERGED),
+            says=outcome.decision.reasons[0] if outcome.decision else "",
+            flags=tuple(declared.rollout.flags.items()),
         )
-        wrong = [f"{what}: expected {want}, found {have}" for what, want, have in compared if want != have]
-        if end.says not in says:
-            wrong.append(f"last reason: expected {end.says!r} in {says!r}")
         log = self._run("git", "log", "--first-parent", "--format=%h %s", "main", cwd=self.remote)
         return Story(
             self.scenario.name, tuple(self.beats), prs, tuple(log.splitlines()), self.passes,
-            declared.rollout.percent, live, says, tuple(wrong),
+            found.declared, found.live, found.says, self.scenario.end.unlike(found),
         )  # fmt: skip
 
     # ------------------------------------------------------------ git as a person uses it

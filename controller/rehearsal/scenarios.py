@@ -26,13 +26,26 @@ class Person(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How prod must stand at the end, and the pull requests of prod that must have been merged, by title."""
+    """How prod must stand at the end, or does: with the merged pull requests of prod by title."""
 
     declared: int
-    live: int
+    live: int | None
     merged: tuple[str, ...]
-    says: str = ""  # a part of the last decision's first reason
+    says: str = ""  # the last decision's first reason, or a part of it
     flags: tuple[tuple[str, str], ...] = (("micPrompt", "primer"),)
+
+    def unlike(self, found: End) -> tuple[str, ...]:
+        """What is not as it must be, a sentence each."""
+        compared = (
+            ("declared percent", self.declared, found.declared),
+            ("live percent", self.live, found.live),
+            ("merged pull requests", self.merged, found.merged),
+            ("flags", dict(self.flags), dict(found.flags)),
+        )
+        wrong = [f"{what}: expected {want}, found {have}" for what, want, have in compared if want != have]
+        if self.says not in found.says:
+            wrong.append(f"last reason: expected {self.says!r} in {found.says!r}")
+        return tuple(wrong)
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,12 +80,8 @@ def test_what_is_changed_by_hand_is_drift_and_what_is_merged_is_pending(
     shop.up(10)
     ecs, elb, cloud = shop.cloud.client("ecs"), shop.cloud.client("elbv2"), shop.cloud
 
-    # Autoscaling's work is none of ours.
+    # Autoscaling's work is none of ours. By hand: weights, the percent as applied, and an alarm.
     ecs.update_service(cluster="shop", service="api", desiredCount=7)
-    assert shop.run("drift", "--stack", "staging", "--exit-code") == 0
-    assert capsys.readouterr().out == "staging: declared, applied and live agree\n"
-
-    # By hand: weights, the percent as applied, and an alarm.
     (balancer,) = elb.describe_load_balancers()["LoadBalancers"]
     (listener,) = elb.describe_listeners(LoadBalancerArn=balancer["LoadBalancerArn"])["Listeners"]
     (action,) = listener["DefaultActions"]
@@ -126,6 +122,8 @@ def test_a_deployment_that_ecs_took_back_is_drift(
 ) -> None:
     broken = "registry.example/api@sha256:" + "c" * 64
     shop.up(0)
+    assert shop.run("drift", "--stack", "staging", "--exit-code") == 0
+    assert capsys.readouterr().out == "staging: declared, applied and live agree\n"
     shop.cloud.break_image(broken)
     shop.up(0, image=broken)
 

@@ -7,23 +7,24 @@ from pathlib import Path
 
 import pytest
 
-from controller.rehearsal import command
 from controller.rehearsal.command import play
 from controller.rehearsal.localcloud.engine import find_pulumi
 from controller.rehearsal.play import Story
-from controller.rehearsal.scenarios import SCENARIOS
+from controller.rehearsal.scenarios import End
 
 SEED = 1
 
 
 @pytest.fixture(scope="module")
-def reverted(tmp_path_factory: pytest.TempPathFactory) -> Story:
-    """The scenario in which a person takes the advance back, in-process."""
-    return play("human-revert", SEED, tmp_path_factory.mktemp("reverted") / "a", None)
+def vetoed(tmp_path_factory: pytest.TempPathFactory) -> Story:
+    """The scenario in which a person closes a proposal, in-process."""
+    return play("veto", SEED, tmp_path_factory.mktemp("vetoed") / "a", None)
 
 
-def test_a_scenario_ends_as_it_must_and_tells_how(reverted: Story) -> None:
+def test_a_scenario_ends_as_it_must_and_tells_how(tmp_path: Path) -> None:
     """The timeline names who did what; the base branch holds the same."""
+    reverted = play("human-revert", SEED, tmp_path / "reverted", None)
+
     assert reverted.wrong == ()
     assert [text for text in (beat.text for beat in reverted.beats) if "Omar Operator runs git revert" in text]
     assert [line.split(" ", 1)[1] for line in reverted.commits] == [
@@ -34,20 +35,25 @@ def test_a_scenario_ends_as_it_must_and_tells_how(reverted: Story) -> None:
     ]
 
 
-def test_the_same_seed_gives_the_same_commit_ids_with_the_real_engine_too(reverted: Story, tmp_path: Path) -> None:
-    """Nothing in the repository depends on the machine, the hour or the engine; another seed is another story."""
+def test_the_real_engine_tells_the_same_story_commit_by_commit(vetoed: Story, tmp_path: Path) -> None:
+    """Nothing in the repository depends on the machine, the hour or the engine."""
     pulumi = find_pulumi()
     assert pulumi is not None, "no pulumi command: run `make test`, or tools/pulumi-cli.sh, which builds it with Go"
 
-    again = play("human-revert", SEED, tmp_path / "b", pulumi)
-    other = play("human-revert", SEED + 1, tmp_path / "c", None)
+    again = play("veto", SEED, tmp_path / "b", pulumi)
 
-    assert again.commits == reverted.commits
+    assert again.wrong == ()
+    assert again.commits == vetoed.commits
     assert [(pr.number, pr.head, pr.body) for pr in again.pull_requests] == [
-        (pr.number, pr.head, pr.body) for pr in reverted.pull_requests
+        (pr.number, pr.head, pr.body) for pr in vetoed.pull_requests
     ]
+
+
+def test_another_seed_is_another_story(vetoed: Story, tmp_path: Path) -> None:
+    other = play("veto", SEED + 1, tmp_path / "c", None)
+
     assert other.wrong == ()
-    assert other.commits != reverted.commits
+    assert other.commits != vetoed.commits
 
 
 @pytest.mark.parametrize("name", ["api-errors", "not-applied"])
@@ -56,17 +62,15 @@ def test_what_goes_wrong_is_handled(name: str, tmp_path: Path) -> None:
     assert play(name, SEED, tmp_path / name, None).wrong == ()
 
 
-def test_a_wrong_end_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The story is compared with the end that its scenario names, point by point."""
-    scenario = next(one for one in SCENARIOS if one.name == "not-applied")
-    end = replace(scenario.end, live=20, merged=(), says="something else")
-    monkeypatch.setattr(command, "SCENARIOS", (replace(scenario, days=0.1, end=end),))
+def test_a_wrong_end_is_noticed_point_by_point() -> None:
+    """What a scenario is compared with at its end."""
+    end = End(20, 10, ("a", "b"), says="run pulumi up")
 
-    wrong = command.play("not-applied", SEED, tmp_path / "d", None).wrong
-
-    assert [line.split(":")[0] for line in wrong] == [
-        "declared percent",
-        "live percent",
-        "merged pull requests",
-        "last reason",
-    ]
+    assert end.unlike(replace(end, says="live 10 %: run pulumi up --stack prod")) == ()
+    assert end.unlike(End(10, None, ("a",), says="baking", flags=())) == (
+        "declared percent: expected 20, found 10",
+        "live percent: expected 10, found None",
+        "merged pull requests: expected ('a', 'b'), found ('a',)",
+        "flags: expected {'micPrompt': 'primer'}, found {}",
+        "last reason: expected 'run pulumi up' in 'baking'",
+    )

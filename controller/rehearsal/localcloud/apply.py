@@ -19,7 +19,7 @@ PROGRAM = Path(__file__).parents[3] / "infra"
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What happened, or would, to one resource: `op` is Pulumi's word, create to delete."""
+    """What happened, or in a preview would, to one resource: `op` is Pulumi's word, create to delete."""
 
     op: str
     type: str
@@ -47,10 +47,6 @@ class Applier(Protocol):
     Every method raises ConfigError where the program or AWS refused what is declared, and
     TransientError where the engine itself did not run to its end.
     """
-
-    def preview(self, stack: str, project: bytes, stack_file: bytes) -> Applied:
-        """Say what `up` would do; AWS stays as it is."""
-        ...
 
     def up(self, stack: str, project: bytes, stack_file: bytes) -> Applied:
         """Make AWS what *stack_file* declares."""

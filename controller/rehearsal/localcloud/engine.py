@@ -61,14 +61,11 @@ class Engine:
         self._exit.close()
 
     def preview(self, stack: str, project: bytes, stack_file: bytes) -> Applied:
+        """Say what `up` would do; AWS stays as it is."""
         return _applied(self._pulumi.preview(self._pulumi.stack(stack, project, stack_file, create=True)))
 
     def up(self, stack: str, project: bytes, stack_file: bytes) -> Applied:
         return _applied(self._pulumi.run(self._pulumi.stack(stack, project, stack_file, create=True).up))
-
-    def refresh(self, stack: str) -> Applied:
-        """Say how AWS differs from what was last applied; nothing is changed."""
-        return _applied(self._pulumi.run(self._pulumi.known(stack).preview_refresh))
 
     def destroy(self, stack: str) -> Applied:
         return _applied(self._pulumi.run(self._pulumi.known(stack).destroy))

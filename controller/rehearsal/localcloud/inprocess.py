@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import pulumi
-from pulumi.output import Unknown
 from pulumi.runtime import mocks
 from pulumi.runtime.settings import get_root_resource
 from pulumi.runtime.stack import Stack
@@ -28,7 +27,7 @@ from controller.rehearsal.localcloud.apply import PROGRAM, PROVIDERS, Applied, S
 from controller.rehearsal.localcloud.calls import Aws, said
 from controller.rehearsal.localcloud.cloud import LocalAws
 from controller.rehearsal.localcloud.kinds import invoke, kind_of
-from controller.rehearsal.localcloud.shapes import UNKNOWN, Bag, plain
+from controller.rehearsal.localcloud.shapes import Bag, plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +52,21 @@ class InProcess:
         self._program = program(path)
         self._states: dict[str, _State] = {}
 
-    def preview(self, stack: str, project: bytes, stack_file: bytes) -> Applied:
-        return self._run(stack, project, stack_file, preview=True)
-
     def up(self, stack: str, project: bytes, stack_file: bytes) -> Applied:
-        return self._run(stack, project, stack_file, preview=False)
+        name = parsed("Pulumi.yaml", project)["name"]
+        settings = _settings(stack, stack_file)
+        aws = self._cloud.aws(settings.get("aws:region"))
+        run = _Run(aws, self._states.setdefault(stack, {}))
+        run.component("pulumi:pulumi:Stack", f"{name}-{stack}")
+        with running:
+            try:
+                outputs = in_own_loop(lambda: _evaluate(self._program, run, settings, project=name, stack=stack))
+            except ConfigError:
+                raise
+            except Exception as error:  # whatever a program may raise
+                raise ConfigError(f"the program was refused: {said(error)}") from error
+        run.finish()
+        return Applied(counted(run.ops), tuple(run.steps), outputs)
 
     def destroy(self, stack: str) -> Applied:
         state = self._states.pop(stack)
@@ -71,29 +80,12 @@ class InProcess:
         """Return what is remembered of *stack*, in order of making."""
         return tuple(self._states[stack].values())
 
-    def _run(self, stack: str, project: bytes, stack_file: bytes, *, preview: bool) -> Applied:
-        name = parsed("Pulumi.yaml", project)["name"]
-        settings = _settings(stack, stack_file)
-        aws = self._cloud.aws(settings.get("aws:region"))
-        run = _Run(aws, self._states.setdefault(stack, {}), preview=preview)
-        run.component("pulumi:pulumi:Stack", f"{name}-{stack}")
-        with running:
-            try:
-                outputs = in_own_loop(lambda: _evaluate(self._program, run, settings, project=name, stack=stack))
-            except ConfigError:
-                raise
-            except Exception as error:  # whatever a program may raise
-                raise ConfigError(f"the program was refused: {said(error)}") from error
-        run.finish()
-        return Applied(counted(run.ops), tuple(run.steps), outputs)
-
 
 class _Run(mocks.Mocks):
     """One run of a program over the state of its stack."""
 
-    def __init__(self, aws: Aws, state: _State, *, preview: bool) -> None:
+    def __init__(self, aws: Aws, state: _State) -> None:
         self.aws = aws
-        self.preview = preview
         self.ops: list[str] = []
         self.steps: list[Step] = []
         self._state = state
@@ -120,7 +112,7 @@ class _Run(mocks.Mocks):
             self.component(*key, told=False)
             return "local", {}
         self._seen.add(key)
-        inputs: Bag = json.loads(json.dumps(plain(args.inputs), default=_unknown))
+        inputs: Bag = json.loads(json.dumps(plain(args.inputs)))
         kind = kind_of(args.typ, self.aws)
         kind.check(inputs)
         before = self._state.get(key)
@@ -128,10 +120,6 @@ class _Run(mocks.Mocks):
         self._note(op, args.typ, args.name)
         if before is not None and op == "same":
             return before.id, before.outputs
-        if self.preview:
-            known = before.outputs if before is not None and op == "update" else {}
-            planned = {**dict.fromkeys(kind.computed, UNKNOWN), **known, **inputs}
-            return before.id if before is not None and known else "", planned
         if before is not None and op == "update":
             kind.update(before.id, before.inputs, inputs)
             id_ = before.id
@@ -148,8 +136,7 @@ class _Run(mocks.Mocks):
         """Delete what was replaced, and what the program no longer declares."""
         for key in [key for key in reversed(self._state) if key not in self._seen]:
             self._note("delete", *key)
-            if not self.preview:
-                _delete(self.aws, self._state.pop(key))
+            _delete(self.aws, self._state.pop(key))
         for resource in self._replaced:
             _delete(self.aws, resource)
 
@@ -162,8 +149,7 @@ class _Run(mocks.Mocks):
             self._note(op, token, name)
         else:
             self.ops.append(op)
-        if not self.preview:
-            self._state.setdefault(key, Resource(token, name, "", {}, {}))
+        self._state.setdefault(key, Resource(token, name, "", {}, {}))
 
     def _op(self, before: Resource | None, inputs: Bag) -> str:
         if before is None:
@@ -192,18 +178,13 @@ def _evaluate(
 ) -> Bag:
     """Run the program against *run* and return what it exports."""
     pulumi.runtime.set_all_config(settings)
-    mocks.set_mocks(run, project, stack, preview=run.preview, logger=_quiet())
+    mocks.set_mocks(run, project, stack, logger=_quiet())
     outputs: Bag = {}
 
     def evaluated() -> Any:
         run_program()
         root = cast("Stack", get_root_resource())  # made by set_mocks
-        known = [
-            # One by one, since a preview knows some of them only.
-            pulumi.Output.all(name, value).apply(lambda pair: outputs.update({pair[0]: pair[1]}))
-            for name, value in root.outputs.items()
-        ]
-        return pulumi.Output.all(*known)
+        return pulumi.Output.all(**root.outputs).apply(outputs.update)
 
     pulumi.runtime.test(evaluated)()  # type: ignore[no-untyped-call]
     return outputs
@@ -224,10 +205,3 @@ def _settings(stack: str, stack_file: bytes) -> dict[str, str]:
     if any(isinstance(value, dict) and "secure" in value for value in config.values()):
         raise ConfigError(f"{where} has secrets, which only the pulumi command can read")
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()}
-
-
-def _unknown(value: object) -> str:
-    """Write the SDK's object for an unknown value as the engine does."""
-    if isinstance(value, Unknown):
-        return UNKNOWN
-    raise TypeError(f"{value!r} is no property value")
