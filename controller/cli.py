@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from controller.breakglass_commands import kill, rollback
 from controller.errors import ConfigError, PilotError, TransientError
 
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for some is a tenth of the time of a start
@@ -106,11 +107,14 @@ def _pass_anyway(as_json: bool) -> None:
 
 def _pass(*, stacks: tuple[str, ...], dry_run: bool, as_json: bool) -> int:
     from controller import reconcile as loop
+    from controller.announce import told
     from controller.messages import data, screens
 
     world = _world()
     try:
         outcomes = loop.reconcile(world.reader, world.forge, now=_now(), stacks=stacks, dry_run=dry_run)
+        if not dry_run:
+            outcomes = [told(outcome, world.notifier) for outcome in outcomes]
     finally:
         world.close()
     for outcome in outcomes:
@@ -148,24 +152,8 @@ def status(stacks: tuple[str, ...], as_json: bool) -> int:
     return loop.exit_code(outcomes)
 
 
-@cli.command()
-@click.option("--stack", required=True)
-@click.option("--to", type=click.IntRange(0, 100), help="This percent; default the one before the last advance.")
-@click.option("--reason", required=True, help="Why, for those who read the pull request.")
-@click.option("--by", default=lambda: os.environ.get("USER", "someone"), help="Who asks for it.")
-def rollback(stack: str, to: int | None, reason: str, by: str) -> int:
-    """Open the pull request that takes the last advance back, at once and whatever the evidence says."""
-    from controller import rollback as way_back
-    from controller import wiring
-
-    settings = _settings()
-    repository = wiring.repository(settings)
-    forge = wiring.forge(settings, repository, _now)
-    _warn(wiring.warning(settings))
-    opened = way_back.rollback(repository, forge, stack=stack, to=to, reason=reason, by=by, now=_now())
-    for line in opened.lines:
-        _console().print(line, markup=False)
-    return 0
+cli.add_command(kill)
+cli.add_command(rollback)
 
 
 @cli.command()

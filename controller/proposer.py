@@ -70,6 +70,7 @@ class Proposer:
         self._declined = ""
         self._may_advance = may_advance
         self.advanced = False
+        self.url = ""
         self._closed: set[int] = set()
 
     def run(self) -> int | None:
@@ -106,6 +107,7 @@ class Proposer:
             self.effects.errors.append(
                 ConfigError(f"a revert is due and none is open: {self._declined}; {self.effects.why}")
             )
+        self.url = kept.pr.url if kept else ""
         return kept.pr.number if kept else None
 
     # ------------------------------------------------------------ what there is

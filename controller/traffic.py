@@ -83,7 +83,7 @@ def units(policy: Policy, name: str, stage: Stage, which: Truth) -> int | None:
     """How many units leaving *stage* upwards takes for a KPI of that truth; None where none suffice."""
     kpi, (bad, worse) = policy.kpis[name], truth(policy.kpis[name], which)
     now = _BEGIN + timedelta(seconds=GRID) + policy.source.lag
-    one = Bucket(GRID, 1, bad, worse)  # type: ignore[arg-type]  # the mean of a unit: what counts is a sum of them
+    one = Bucket(GRID, 1, bad, worse)  # the mean of a unit: what counts is a sum of them
     found = evidence.assess(
         policy,
         percent=stage.percent,

@@ -7,14 +7,16 @@ from infra.alarms import Alarms, AlarmsArgs, Notifications, NotificationsArgs
 from infra.cluster import Cluster, ClusterArgs
 from infra.config import StackConfig
 from infra.controller import Controller, ControllerArgs
-from infra.grants import entry, reads, writes
+from infra.grants import entry, operates, reads, writes
 from infra.loadbalancer import LoadBalancer, LoadBalancerArgs
 from infra.network import Network, NetworkArgs
 from infra.owned import STACK_TAG, Owned
 from infra.parameter import PercentParameter, PercentParameterArgs, SettingsParameter, SettingsParameterArgs
+from infra.permissions import document
 from infra.pipeline import Pipeline, PipelineArgs
 from infra.scaling import Scaling, ScalingArgs
 from infra.service import Service, ServiceArgs
+from infra.stop import StopParameter, StopParameterArgs, Stopped
 
 config = StackConfig.load()
 settings, variants = config.service, config.variants
@@ -24,6 +26,7 @@ boundary = config.pipeline.permissions_boundary_arn if config.pipeline else None
 tags = {"managed-by": "pulumi", STACK_TAG: config.stack, "pilot-service": settings.name, **config.tags}
 provider = aws.Provider("aws", region=config.region, default_tags=aws.ProviderDefaultTagsArgs(tags=tags))
 opts = pulumi.ResourceOptions(provider=provider)
+stopped = Stopped.read(config, pulumi.InvokeOptions(provider=provider))
 account = aws.get_caller_identity_output(opts=pulumi.InvokeOptions(provider=provider)).account_id
 
 network = Network("network", NetworkArgs(config=config.network), opts)
@@ -63,10 +66,16 @@ for variant in variants:
 parameter = PercentParameter("percent", PercentParameterArgs(
     cluster=settings.cluster, service=settings.name, percent=config.rollout.percent,
     after=[ingress.listener, *services]), opts)  # fmt: skip
+StopParameter("stop", StopParameterArgs(
+    config=config, stopped=stopped, after=[parameter, *([polled] if polled else [])]), opts)  # fmt: skip
+
+owned = Owned(config=config, account=account, prefix=prefix)
+# For an administrator to attach to the people who may break the glass: who these are, no program knows.
+operator = aws.iam.Policy("operator", name=f"{prefix}-operator", policy=document(*operates(owned)), opts=opts)
+pulumi.export("operatorPolicy", operator.arn)
 
 pipeline = None
 if config.pipeline:
-    owned = Owned(config=config, account=account, prefix=prefix)
     pipeline = Pipeline("pipeline", PipelineArgs(
         prefix=prefix, config=config.pipeline,
         reads=reads(owned), entry=entry(owned), writes=writes(owned)), opts)  # fmt: skip

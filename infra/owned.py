@@ -40,7 +40,7 @@ class Owned:
 
     @property
     def policies(self) -> list[pulumi.Output[str]]:
-        return [self.arn("iam", f"policy/{self.prefix}-{key}", region=False) for key in ("reads", "entry")]
+        return [self.arn("iam", f"policy/{self.prefix}-{key}", region=False) for key in ("reads", "entry", "operator")]
 
     @property
     def provider(self) -> list[pulumi.Input[str]]:
@@ -98,6 +98,12 @@ class Owned:
     def parameters(self) -> pulumi.Output[str]:
         service = self.config.service
         return self.arn("ssm", f"parameter/pilot/{service.cluster}/{service.name}/*")
+
+    @property
+    def parameters_path(self) -> pulumi.Output[str]:
+        """What listing the parameters is a permission for."""
+        service = self.config.service
+        return self.arn("ssm", f"parameter/pilot/{service.cluster}/{service.name}")
 
     @property
     def topic(self) -> pulumi.Output[str]:

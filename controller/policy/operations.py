@@ -8,12 +8,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
+from controller.model import News
 from controller.policy.parts import Name, Part
 from controller.policy.values import Duration
 
 Url = Annotated[str, Field(pattern=r"^https?://[^\s]+$")]
 Variable = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
-News = Literal["launch", "stage", "revert", "rollback", "incident", "daily"]
 
 
 class People(Part):
@@ -78,9 +78,14 @@ class Preflight(Part):
 
 
 class Rollback(Part):
-    """How long a rollback is announced to take, and what must work after it, in this order."""
+    """
+    How long a rollback is announced to take, and what must work after it, in this order.
+
+    Root cause and remediation plan are promised within `root_cause` of its end.
+    """
 
     eta: Duration = timedelta(minutes=15)
+    root_cause: Duration = timedelta(days=1)
     health: tuple[Name, ...] = ()
     workflow: tuple[Name, ...] = ()
 

@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 
 from controller import decide as rule
 from controller import offline, traffic
-from controller.eprocess import EXACT, GRID, excess
+from controller.eprocess import EXACT, GRID
 from controller.evidence import rate_bounds
 from controller.model import Bucket, Decision, Declared, Exposure, Recorded, Rollout, Series, Service, Verdict, Window
 from controller.policy import Policy
@@ -160,12 +160,12 @@ class _Run:
 
     def _most(self, name: str) -> float:
         """The greatest excess over the target since any start, in nats."""
-        target, most, n, worse = self.targets[name], 0.0, 0, 0
+        target, most, n, worse = self.targets[name], 0.0, 0, 0.0
         for bucket in reversed(self.arms[name]):
             n, worse = n + bucket.n, worse + bucket.worse
             above = worse - target * n  # of which the square bounds the excess, and is sooner computed
             if above > 0 and above * above > most * n * target * (1 - target):
-                most = max(most, excess(n, worse, target))
+                most = max(most, _excess(n, worse, target))
         return most
 
     def _may_advance(self, now: float) -> bool:
@@ -184,6 +184,12 @@ class _Run:
         recorded = Recorded({name: Series(tuple(arm)) for name, arm in self.arms.items()}, last=at)
         declared = Declared(Service("", "", ""), Rollout(self.percent, Exposure.FLAG))
         return rule.decide(offline.judged("", self.policy, declared, window, recorded, policy_sha256=""))
+
+
+def _excess(n: int, bad: float, rate: float) -> float:
+    """n KL(bad/n || *rate*), of the log-likelihood ratios against *rate* the greatest, where *bad* is more than that."""
+    good = n - bad
+    return bad * math.log(bad / n / rate) + (good * math.log(good / n / (1 - rate)) if good else 0.0)
 
 
 def known(policy: Policy, rates: Mapping[str, float]) -> Policy:

@@ -142,7 +142,8 @@ def test_a_stage_of_flag_touches_task_definition_service_and_parameter_alone(sta
     }
     for applied in (staging.runs["advance"], staging.runs["revert"], prod.runs["flag advance"]):
         assert (set(applied.steps), len(applied.steps)) == (steps, 3)
-    assert staging.aws["advance"]["parameters"] == prod.aws["flag advance"]["parameters"] == {"percent": "10"}
+    told = {"percent": "10", "stop": "none"}
+    assert staging.aws["advance"]["parameters"] == prod.aws["flag advance"]["parameters"] == told
 
 
 def test_a_stage_of_traffic_touches_weights_and_parameter_alone(staging: Story, prod: Story) -> None:
