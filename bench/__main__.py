@@ -2,6 +2,9 @@
 `make bench`: what Pilot costs, as a ratio to a named peer that does the same work in the same run.
 
 `python -m bench forges` runs one. Absolute times belong to the machine; the ratio is what is kept in results.json.
+
+`decisions` measures no time but what is decided, see docs/decisions.md, and takes minutes. It writes its tables there
+and into the README. With `--quick` it takes half a minute, prints the short table and writes nothing.
 """
 
 from __future__ import annotations
@@ -15,8 +18,10 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from bench import forges, peers
+from bench.decisions import measure, report
 from bench.events import write_events
 
 ROOT = Path(__file__).parents[1]
@@ -89,26 +94,43 @@ def thousand_stacks(folder: Path) -> dict[str, float]:
     return figures
 
 
-TARGETS: dict[str, tuple[str, Callable[[Path], dict[str, float]]]] = {
+TARGETS: dict[str, tuple[str, Callable[[Path], dict[str, Any]]]] = {
     "decide": ("decide on 1,000,000 events / Python json loop", decide_on_a_million),
     "peeks": ("4,032 peeks of one KPI / ville BernoulliTest", lambda _: two_weeks_of_peeks()),
     "update": ("10,000 updates of one KPI / ville BernoulliTest", lambda _: updates()),
     "sync": ("sync without news / git ls-remote", pass_without_news),
     "forges": ("pass without news over 1,000 stacks / git ls-remote and cat-file", thousand_stacks),
+    "decisions": (report.RESULT, lambda _: measure.run()),
 }
 
 
+def in_lines(value: object, depth: int = 4, indent: str = "") -> str:
+    """JSON with one line for each value down to *depth*."""
+    if not depth or not isinstance(value, dict):
+        return json.dumps(value)
+    inner = indent + "  "
+    lines = (f"{inner}{json.dumps(key)}: {in_lines(one, depth - 1, inner)}" for key, one in value.items())
+    return "{\n" + ",\n".join(lines) + f"\n{indent}}}"
+
+
 def main() -> None:
+    if sys.argv[1:] == ["decisions", "--quick"]:
+        print(report.short(measure.run(measure.QUICK)))
+        return
     wanted = sys.argv[1:] or list(TARGETS)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         measured = {TARGETS[name][0]: TARGETS[name][1](folder) for name in wanted}
     for what, figures in measured.items():
-        print(f"{what}: {figures['ratio']} ({figures['ours_s']} s / {figures['peer_s']} s)")
+        if "ratio" in figures:
+            print(f"{what}: {figures['ratio']} ({figures['ours_s']} s / {figures['peer_s']} s)")
     if wanted != list(TARGETS):
         measured = json.loads(RESULTS.read_text())["measured"] | measured
     machine = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
-    RESULTS.write_text(json.dumps({"machine": machine, "measured": measured}, indent=2) + "\n")
+    RESULTS.write_text(in_lines({"machine": machine, "measured": measured}) + "\n")
+    if report.RESULT in measured:
+        report.write(measured[report.RESULT])
+        print(report.short(measured[report.RESULT]))
 
 
 if __name__ == "__main__":
