@@ -7,9 +7,10 @@ What no method can beat, and how near ours comes.
   1986), so the oracle here is a CUSUM that knows the bad rate and is calibrated to revert alpha of the releases that
   stay at the target.
 - The false-revert probability of ours is too small to count. It is found by a change of measure (Siegmund 1976):
-  streams are drawn that turn bad, in one KPI, at a time and to a rate drawn from the bets, and each revert counts with
-  the likelihood ratio of no change to these. That is unbiased for any choice of the bets, and as no weight is large,
-  there is an interval that holds whatever the weights are distributed like (Maurer, Pontil 2009, arXiv:0907.3740).
+  streams are drawn that turn bad, in one KPI, at a time and to a rate drawn with the weights of the bets. Each revert
+  counts with the likelihood ratio of no change to these, which is 1 over the e-value and the unspent mass (but for a
+  millionth, where a KPI has no units in the last cell). So no weight exceeds alpha, and there is an interval that holds
+  however they are distributed (Maurer, Pontil 2009, arXiv:0907.3740).
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.decisions import ours
-from bench.decisions.ours import MASSES, E, Pilot
+from bench.decisions.ours import E, Pilot
 from bench.decisions.streams import ALPHA, CELLS, DROP, SCENARIOS, TARGET, Counts, draw, first
+from controller import eprocess
 
 BATCH = 100  # streams at a time: 14 days of six KPIs take 2 MB each
 Figures = dict[str, float | None]
@@ -144,30 +146,21 @@ def chance(
     sizes = [min(BATCH, samples - begin) for begin in range(0, samples, BATCH)]
     weights = np.concatenate([_weights(pilot, per_hour, size, random, cells) for size in sizes])
     average, error = mean(weights)
-    log, most = math.log(2 / 0.025), pilot.bets[:, :, 0].max() * pilot.bets.shape[1] / pilot.level
+    log, most = math.log(2 / 0.025), 1 / pilot.level
     around = math.sqrt(2 * log) * error + 7 * most * log / (3 * (samples - 1))
     return {"probability": average, "se": error, "low": max(0.0, average - around), "high": average + around}
 
 
 def _weights(pilot: Pilot, per_hour: float, runs: int, random: np.random.Generator, cells: int) -> E:
     """Likelihood ratios of no change to a change, of the streams with one that were reverted; 0 for the others."""
-    kpis, masses = len(pilot.names), MASSES[:cells]
-    null = pilot.targets[:, None]
-    bets = pilot.bets.shape[1]
-    rates = null * np.exp(pilot.bets[:, :, 1])
+    kpis, mass = len(pilot.names), np.diff([eprocess.spent(at) for at in range(cells + 1)])
     changed = random.choice(kpis, runs, p=pilot.weights)
-    start = random.choice(cells + 1, runs, p=np.append(masses, 1 - masses.sum()))  # the last is never
-    to = rates[changed, random.integers(bets, size=runs)]
-    n = random.poisson(per_hour * ours.GRID / 3600, (runs, kpis, cells))
-    truth = np.broadcast_to(null, n.shape).copy()
-    for run, (k, at, rate) in enumerate(zip(changed, start, to, strict=True)):
-        truth[run, k, at:] = rate
+    start = random.choice(cells + 1, runs, p=np.append(mass, 1 - mass.sum()))  # the last is never
+    n = random.poisson(per_hour * eprocess.GRID / 3600, (runs, kpis, cells))
+    truth = np.broadcast_to(pilot.targets[:, None], n.shape).copy()
+    for run, (k, at) in enumerate(zip(changed, start, strict=True)):
+        shares, per_bad, _ = zip(*pilot.against[k], strict=True)
+        truth[run, k, at:] *= math.exp(random.choice(per_bad, p=shares))
     bad = random.binomial(n, truth)
-    unspent = 1 - masses.cumsum()
-    ratio, screen = np.empty((runs, cells)), np.empty((runs, kpis, cells))
-    for at, value in enumerate(pilot.products(n, bad)):
-        ratio[:, at] = value.mean(axis=2) @ pilot.weights + unspent[at]
-        screen[:, :, at] = pilot.summed(value)
-    peeks = np.array([pilot.revert(*run) for run in zip(n, bad, screen, strict=True)])
-    weights = 1 / ratio[np.arange(runs), np.minimum(peeks, cells - 1)]
-    return np.where(peeks < cells, weights, 0.0)
+    found = [pilot.revert(*run) for run in zip(n, bad, strict=True)]
+    return np.array([1 / (e + 1 - eprocess.spent(at + 1)) if at < cells else 0.0 for at, e in found])

@@ -18,7 +18,6 @@ from controller.model import KpiStatus
 
 RATES = (0.10, 0.19, 0.22, 0.30, 1.0)
 SMALL = measure.Size(runs=2, slow_runs=1, samples=2, calibration=2)
-LARGE = 1e100  # the screen goes no further than it needs to
 
 
 def random() -> np.random.Generator:
@@ -35,19 +34,14 @@ def streams(*bad: int, n: int = 20, control: int = 3) -> Streams:
 
 
 @pytest.mark.parametrize("kpis", [ours.ONE, limits.SIX])
-def test_the_screen_bounds_what_the_controller_finds_at_every_peek(kpis: tuple[str, ...]) -> None:
+def test_the_evidence_is_what_the_controller_finds_at_every_peek(kpis: tuple[str, ...]) -> None:
     pilot, cells = ours.Pilot(kpis), 80 // len(kpis)
     n = random().poisson(4, (len(RATES), len(kpis), cells))
     bad = random().binomial(n, np.array(RATES)[:, None, None])
-    screens = pilot.screen(n, bad)
 
-    for run in range(len(RATES)):
-        found = [pilot.assess(n[run, :, : at + 1], bad[run, :, : at + 1]) for at in range(cells)]
-        for k, name in enumerate(pilot.names):
-            real = np.array([min(one.kpis[name].e_revert, LARGE) for one in found])
-            guarded = pilot.guarded(n[run, k], bad[run, k], np.arange(cells), k)
-            assert (real <= screens[run, k] * (1 + 1e-9)).all()
-            assert (real <= guarded * (1 + 1e-9)).all()
+    for units, bads in zip(n, bad, strict=True):
+        found = [pilot.assess(units[:, : at + 1], bads[:, : at + 1]).e_revert for at in range(cells)]
+        assert list(pilot.e_values(units, bads)) == pytest.approx(found, rel=1e-12)
 
 
 def test_reverts_and_advances_are_the_first_that_the_controller_finds() -> None:
