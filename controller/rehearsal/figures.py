@@ -187,7 +187,7 @@ class _Run:
 
 
 def _excess(n: int, bad: float, rate: float) -> float:
-    """n KL(bad/n || *rate*), of the log-likelihood ratios against *rate* the greatest, where *bad* is more than that."""
+    """n KL(bad/n || *rate*), the greatest of the log-likelihood ratios where *bad* is more than that."""
     good = n - bad
     return bad * math.log(bad / n / rate) + (good * math.log(good / n / (1 - rate)) if good else 0.0)
 
