@@ -351,3 +351,28 @@ class Decision:
     triggers: Mapping[str, TriggerResult]
     policy_sha256: str
     evidence_sha256: str
+
+
+# ---------------------------------------------------------------- what people are told
+
+
+class News(StrEnum):
+    """Kinds of news, which a channel may choose from."""
+
+    LAUNCH = "launch"  # the first users are in
+    STAGE = "stage"  # another percent or flag is live
+    HOLD = "hold"  # nothing goes on until a person acts
+    REVERT = "revert"  # a pull request takes a step back
+    ROLLBACK = "rollback"  # a kill or a rollback in AWS, and each of its steps that people wait for
+    INCIDENT = "incident"
+    OUTPUTS = "outputs"  # the first outputs, for the QA reviewer
+    DAILY = "daily"
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """One message for people: a title of one line, and plain text of a few. No secret may be in it."""
+
+    kind: News
+    title: str
+    text: str

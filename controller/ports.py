@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from controller.model import Exposure, Live, Query, Recorded, Service, Unreadable, Window
+from controller.model import Announcement, Exposure, Live, Query, Recorded, Service, Unreadable, Window
 
 
 class Source(Protocol):
@@ -191,5 +191,18 @@ class Forge(Protocol):
 
         Raises:
             ConfigError: the repository's settings or our permissions forbid it.
+        """
+        ...
+
+
+class Notifier(Protocol):
+    """Where people are told."""
+
+    def tell(self, news: Announcement, *, key: str) -> list[str]:
+        """
+        Tell *news* on every channel that wants its kind, once for each *key*: telling again is safe.
+
+        Returns a sentence for each channel that could not be told; the next call with the same key tries those, and no
+        others. Never raises for a channel.
         """
         ...

@@ -8,12 +8,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
+from controller.model import News
 from controller.policy.parts import Name, Part
 from controller.policy.values import Duration
 
 Url = Annotated[str, Field(pattern=r"^https?://[^\s]+$")]
 Variable = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
-News = Literal["launch", "stage", "revert", "rollback", "incident", "daily"]
 
 
 class People(Part):
