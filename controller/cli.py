@@ -103,11 +103,14 @@ def _pass_anyway(as_json: bool) -> None:
 
 def _pass(*, stacks: tuple[str, ...], dry_run: bool, as_json: bool) -> int:
     from controller import reconcile as loop
+    from controller.announce import told
     from controller.messages import data, screens
 
     world = _world()
     try:
         outcomes = loop.reconcile(world.reader, world.forge, now=_now(), stacks=stacks, dry_run=dry_run)
+        if not dry_run:
+            outcomes = [told(outcome, world.notifier) for outcome in outcomes]
     finally:
         world.close()
     for outcome in outcomes:

@@ -20,7 +20,7 @@ Missing data can only hold. Nothing blocks 1 and 2. `reconcile` has the effects.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -45,6 +45,7 @@ from controller.policy.values import length
 
 CHECK_AGAIN = timedelta(minutes=5)  # the grid on which evidence is judged
 MALFORMED = 0.01  # share of records that may be unusable: beyond it, what is missing may be the bad ones
+NOT_APPLIED = timedelta(hours=1)  # after a merge, `pulumi up` waits for somebody
 NO_EVIDENCE = (KpiStatus.MISSING, KpiStatus.STALE, KpiStatus.INCOMPLETE, KpiStatus.SMALL)
 
 
@@ -86,10 +87,11 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """One reason not to advance; `until` where time alone ends it."""
+    """One reason not to advance; `until` where time alone ends it, `asks` in a few words where only a person does."""
 
     reason: str
     until: datetime | None = None
+    asks: str = ""
 
 
 def decide(facts: Facts) -> Decision:
@@ -103,7 +105,8 @@ def decide(facts: Facts) -> Decision:
         return _decision(facts, Verdict.FLIP, percent, changes, [reason])
     holds = [*_live(facts), *_top(facts), *_people(facts), *_evidence(facts), *_bake(facts), *_proof(facts)]
     if holds:
-        return _decision(facts, Verdict.HOLD, percent, {}, [hold.reason for hold in holds], holds[0].until)
+        held = _decision(facts, Verdict.HOLD, percent, {}, [hold.reason for hold in holds], holds[0].until)
+        return replace(held, asks={hold.asks: hold.reason for hold in reversed(holds) if hold.asks})
     stage = facts.policy.next_stage(percent)
     assert stage is not None  # _top holds there
     reasons = [kpi.reason for kpi in facts.evidence.kpis.values()] if percent else ["preflight passed"]
@@ -113,6 +116,11 @@ def decide(facts: Facts) -> Decision:
 def current_stage(policy: Policy, percent: int) -> Stage:
     """The rung that *percent* stands on: its own, or the next below a percent that a person chose off the ladder."""
     return [stage for stage in policy.stages if stage.percent <= percent][-1]
+
+
+def is_live(facts: Facts) -> bool:
+    """Whether what is declared runs, and its deployment is through."""
+    return next(_live(facts), None) is None
 
 
 def behind(mine: Declared, policy: Policy, name: str, ahead: Facts | None) -> str | None:
@@ -205,7 +213,7 @@ def _flip(facts: Facts) -> tuple[dict[str, tuple[Any, Any]], str] | None:
 def _live(facts: Facts) -> Iterator[Hold]:
     live, declared = facts.live, facts.declared
     if isinstance(live, Unreadable):
-        yield Hold(f"live state unknown: {live.reason}")
+        yield Hold(f"live state unknown: {live.reason}", asks="live state unknown")
         return
     pairs = [
         ("percent", f"{declared.rollout.percent} %", f"{live.percent} %"),
@@ -213,11 +221,16 @@ def _live(facts: Facts) -> Iterator[Hold]:
         ("candidate image", declared.service.candidate_image, live.candidate_image),
         *((f"flag {name}", value, live.flags.get(name, "absent")) for name, value in declared.rollout.flags.items()),
     ]
+    steps = facts.history.steps
+    late = bool(steps) and facts.now - steps[0].commit.time >= NOT_APPLIED
     for what, want, have in pairs:
         if want != have:
-            yield Hold(f"{what} declared {want}, live {have}: run pulumi up --stack {facts.stack}")
+            reason = f"{what} declared {want}, live {have}: run pulumi up --stack {facts.stack}"
+            yield Hold(reason, asks="not applied" if late else "")
     if live.deployment is not Deployment.COMPLETED:
-        yield Hold(f"deployment {live.deployment.value}: {live.detail or live.task_definition}")
+        failed = live.deployment is Deployment.FAILED
+        reason = f"deployment {live.deployment.value}: {live.detail or live.task_definition}"
+        yield Hold(reason, asks="deployment failed" if failed else "")
 
 
 def _top(facts: Facts) -> Iterator[Hold]:
@@ -229,7 +242,8 @@ def _people(facts: Facts) -> Iterator[Hold]:
     rollout, history, policy, now = facts.declared.rollout, facts.history, facts.policy, facts.now
     stage = policy.next_stage(rollout.percent)
     if facts.policy_trouble:
-        yield Hold(f"the policy is wrong, and only reverts are proposed: {facts.policy_trouble}")
+        reason = f"the policy is wrong, and only reverts are proposed: {facts.policy_trouble}"
+        yield Hold(reason, asks="the policy is wrong")
     if facts.forge_trouble:
         yield Hold(f"the pull requests could not be read, nor what a person declined: {facts.forge_trouble}")
     if rollout.hold:
@@ -250,9 +264,8 @@ def _people(facts: Facts) -> Iterator[Hold]:
     if lowering is not None and now < (end := _lowered(facts, lowering.commit.time) + policy.cool_down):
         yield Hold(f"cool-down after the revert until {_clock(end)}", end)
     if history.reverts >= policy.max_reverts:
-        yield Hold(
-            f"{history.reverts} reverts >= {policy.max_reverts} since a person changed the file: a person must act"
-        )
+        reason = f"{history.reverts} reverts >= {policy.max_reverts} since a person changed the file: a person must act"
+        yield Hold(reason, asks="too many reverts")
     if any(freeze.covers(now) for freeze in policy.freeze):
         end = next(
             at for at in (now + timedelta(minutes=m) for m in range(1, 8 * 1440))
@@ -275,20 +288,23 @@ def _evidence(facts: Facts) -> Iterator[Hold]:
         yield Hold(f"no evidence: {facts.source_trouble}")
     if facts.malformed > MALFORMED * (facts.malformed + facts.counted):
         said = f" ({facts.notes[0]})" if facts.notes else ""
-        yield Hold(f"{facts.malformed} malformed records beside {facts.counted} counted units{said}: mend their source")
-    fired = [Hold(reason) for _, _, reason in _fired(facts)]
+        reason = f"{facts.malformed} malformed records beside {facts.counted} counted units{said}: mend their source"
+        yield Hold(reason, asks="malformed events")
+    fired = [Hold(reason, asks=f"{name} fired") for name, _, reason in _fired(facts)]
     if facts.declared.rollout.percent == 0:
         yield from fired
         return  # nobody is in the pilot; the preflight asks for the events
     required = [kpi for name, kpi in facts.evidence.kpis.items() if facts.policy.kpis[name].required]
-    yield from (Hold(kpi.reason) for kpi in required if kpi.status in NO_EVIDENCE)
+    for kpi in required:
+        if kpi.status in NO_EVIDENCE:
+            yield Hold(kpi.reason, asks="events stopped" if kpi.status is KpiStatus.STALE else "")
     for name, kpi in facts.evidence.kpis.items():
         if kpi.status in (KpiStatus.HOLD, KpiStatus.BREACH):
             advice = facts.policy.kpis[name].advice
             yield Hold(f"{kpi.reason}; {advice}" if advice else kpi.reason)
     yield from fired
     if (sentence := _out_of_proportion(facts)) is not None:
-        yield Hold(sentence)
+        yield Hold(sentence, asks="arms out of proportion")
 
 
 def _out_of_proportion(facts: Facts) -> str | None:

@@ -336,7 +336,8 @@ class Decision:
     One decision as data (see docs/guide.md): what the pull request, the status and the history are rendered from.
 
     `changes` maps a key path below `pilot:rollout` to its old and new value. `reasons` are sentences, the deciding one
-    first. `next_check` is the earliest instant at which another answer is to be expected by time alone.
+    first. `next_check` is the earliest instant at which another answer is to be expected by time alone. `asks` are the
+    holds that only a person ends, as a few words that stay the same from pass to pass, with the reason.
     """
 
     stack: str
@@ -351,6 +352,7 @@ class Decision:
     triggers: Mapping[str, TriggerResult]
     policy_sha256: str
     evidence_sha256: str
+    asks: Mapping[str, str] = field(default_factory=dict)
 
 
 # ---------------------------------------------------------------- what people are told

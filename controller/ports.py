@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from controller.model import Announcement, Exposure, Live, Query, Recorded, Service, Unreadable, Window
+from controller.model import Announcement, Exposure, Live, News, Query, Recorded, Service, Unreadable, Window
 
 
 class Source(Protocol):
@@ -66,6 +66,10 @@ class Repository(Protocol):
 
     def branches(self, prefix: str) -> Mapping[str, str]:
         """Branch names of the remote that start with *prefix*, with their commits, as of the last sync."""
+        ...
+
+    def refs(self, prefix: str) -> Mapping[str, str]:
+        """The remote's refs that start with *prefix*, a full name such as `refs/rollout/`, as of the last sync."""
         ...
 
     def files(self, oid: str) -> Sequence[str]:
@@ -197,6 +201,10 @@ class Forge(Protocol):
 
 class Notifier(Protocol):
     """Where people are told."""
+
+    def knows(self, kind: News, *, key: str) -> bool:
+        """Whether *key* was told wherever it can be, so that nobody need prepare it."""
+        ...
 
     def tell(self, news: Announcement, *, key: str) -> list[str]:
         """

@@ -71,6 +71,7 @@ class Proposer:
         self._declined = ""
         self._may_advance = may_advance
         self.advanced = False
+        self.url = ""
         self._closed: set[int] = set()
 
     def run(self) -> int | None:
@@ -105,6 +106,7 @@ class Proposer:
             self._try(lambda item=item, reason=reason: self._close(item.pr, reason))  # type: ignore[misc]
         if self._declined and not any(item.proposal.verdict is Verdict.REVERT for item in alive):
             self.errors.append(ConfigError(f"a revert is due and none is open: {self._declined}; {self._why}"))
+        self.url = kept.pr.url if kept else ""
         return kept.pr.number if kept else None
 
     def _try(self, step: Callable[[], T]) -> T | None:

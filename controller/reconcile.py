@@ -33,6 +33,7 @@ class Outcome:
     facts: decide.Facts | None = None
     actions: tuple[str, ...] = ()
     pull_request: int | None = None
+    url: str = ""  # of the pull request
     error: Exception | None = None
 
 
@@ -95,7 +96,8 @@ def _written(
                 repository, forge, sight, judged.facts, judged.decision, prs, dry_run=dry_run, may_advance=may_advance
             )
             number, error = proposer.run(), _worst(proposer.errors)
-            done = replace(judged, actions=tuple(proposer.actions), pull_request=number, error=error)
+            told = tuple(proposer.actions)
+            done = replace(judged, actions=told, pull_request=number, url=proposer.url, error=error)
             return done, proposer.advanced
         except Exception as error:  # as in `_judged`
             failed = Outcome(judged.stack, error=error)

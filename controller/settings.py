@@ -16,8 +16,8 @@ PREFIX = "PILOT_"
 ForgeKind = Literal["github", "gitlab", "gitea", "forgejo", "local"]
 # A line break in one, as `echo` leaves it in a file, would end a header.
 Secret = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[\x21-\x7e]+$")]
-_THE_APPS = tuple(
-    PREFIX + name for name in ("ROLLOUT_PCT", "INTAKE", "COHORT", "VARIANT", "FLAG_", "SETTINGS_PARAMETER")
+_OTHERS = tuple(
+    PREFIX + name for name in ("ROLLOUT_PCT", "INTAKE", "COHORT", "VARIANT", "FLAG_", "SETTINGS_PARAMETER", "CHANNEL_")
 )
 
 
@@ -28,7 +28,8 @@ class Settings(BaseModel):
 
     `repository` is a path or URL of the repository that holds the state; without it the remote `origin` of the
     checkout in the working directory. `cache` keeps a mirror of it and the polled events; deleting it costs evidence
-    of an events API that only has `limit`, nothing else. The app's own variables are passed over.
+    of an events API that only has `limit`, nothing else. The app's own variables are passed over, and
+    so are `PILOT_CHANNEL_*`, the addresses of channels that the policy names.
 
     `forge` is where pull requests live; it need not be named where the repository is a path or its host is well known.
     `api` is the address of its API where that cannot be derived from the host, as `https://git.example.com/api/v3`, or
@@ -66,7 +67,7 @@ class Settings(BaseModel):
         found = {
             name.removeprefix(PREFIX).lower(): value
             for name, value in environment.items()
-            if name.startswith(PREFIX) and not name.startswith(_THE_APPS)
+            if name.startswith(PREFIX) and not name.startswith(_OTHERS)
         }
         found.setdefault("ci_token", environment.get("GITHUB_TOKEN", ""))
         found = {name: value for name, value in found.items() if value or name not in cls.model_fields}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +19,7 @@ from controller.forges.cache import Cache
 from controller.forges.git import Git
 from controller.forges.local import LocalForge
 from controller.forges.patience import Patience
+from controller.notify.told import Teller
 from controller.observe import Reader
 from controller.policy import Policy
 from controller.ports import Forge, Source
@@ -29,11 +31,12 @@ _PATIENCE = Patience()  # of the pass under way, with all that talks to the forg
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """All that a pass needs; `close` ends the processes that it started."""
+    """All that a pass needs; `close` ends the processes that it started. `notifier` tells on a policy's channels."""
 
     reader: Reader
     forge: Forge
     close: Callable[[], None]
+    notifier: Callable[[Policy], Teller]
 
 
 def world(settings: Settings, now: Callable[[], datetime]) -> World:
@@ -52,7 +55,13 @@ def world(settings: Settings, now: Callable[[], datetime]) -> World:
         Reader(git, live, lambda stack, policy: source(settings, stack, policy)),
         forge(settings, git, now),
         git.close,
+        lambda policy: notifier(git, policy, now),
     )
+
+
+def notifier(git: Git, policy: Policy, now: Callable[[], datetime]) -> Teller:
+    """Tells on the channels of *policy*, whose addresses are in the environment; what was told is kept in *git*."""
+    return Teller(git, policy.operations.channels, environment=os.environ, now=now)
 
 
 def warning(settings: Settings) -> str | None:

@@ -250,7 +250,10 @@ def test_a_forge_that_cannot_be_listed_is_an_error_beside_the_verdicts(
 ) -> None:
     """Exit code 75; each stack still says what it would decide."""
     world = World(tmp_path)
-    monkeypatch.setattr(cli, "_world", lambda: wiring.World(world.reader, world.forge, lambda: None))
+    made = wiring.World(
+        world.reader, world.forge, lambda: None, lambda policy: wiring.notifier(world.git, policy, lambda: world.now)
+    )
+    monkeypatch.setattr(cli, "_world", lambda: made)
 
     def down(self: object, prefix: str) -> None:
         raise TransientError("the forge answered 502")

@@ -78,9 +78,14 @@ class Preflight(Part):
 
 
 class Rollback(Part):
-    """How long a rollback is announced to take, and what must work after it, in this order."""
+    """
+    How long a rollback is announced to take, and what must work after it, in this order.
+
+    Root cause and remediation plan are promised within `root_cause` of its end.
+    """
 
     eta: Duration = timedelta(minutes=15)
+    root_cause: Duration = timedelta(days=1)
     health: tuple[Name, ...] = ()
     workflow: tuple[Name, ...] = ()
 

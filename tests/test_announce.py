@@ -1,0 +1,178 @@
+"""What a rollout tells people, over a whole launch: each piece of news once, derived from what is."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from controller.announce import FRESH, news, told
+from controller.decide import Facts, decide
+from controller.history import History
+from controller.model import Announcement, Decision, Deployment, KpiStatus, News, Unreadable
+from controller.notify.told import KEPT
+from controller.reconcile import Outcome
+from tests.facts import NOW, commit, evidence, facts, kpi, live, past
+from tests.world import World
+
+
+@dataclass
+class Heard:
+    """A notifier that tells once for each key, in a list."""
+
+    keys: set[str] = field(default_factory=set)
+    said: list[Announcement] = field(default_factory=list)
+    words: list[str] = field(default_factory=list)
+
+    def knows(self, kind: News, *, key: str) -> bool:
+        return key in self.keys
+
+    def tell(self, item: Announcement, *, key: str) -> list[str]:
+        if key not in self.keys:
+            self.keys.add(key)
+            self.said.append(item)
+        return self.words
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> World:
+    world = World(tmp_path_factory.mktemp("begun"))
+    world.reach(10)
+    world.save()
+    return world
+
+
+@pytest.fixture
+def world(begun: World, tmp_path: Path) -> World:
+    """Prod has just gone to 10 %."""
+    shutil.copytree(begun.folder, tmp_path, dirs_exist_ok=True)
+    return World.reopened(tmp_path)
+
+
+def passed(world: World, heard: Heard) -> list[str]:
+    """The titles that one pass tells of prod."""
+    before = len(heard.said)
+    told(world.reconcile()["prod"], lambda policy: heard)
+    return [item.title for item in heard.said[before:]]
+
+
+def test_a_launch_day_in_messages(world: World) -> None:
+    """Launch, the next stage, a trigger with its revert, the merge before it is live, and its end."""
+    heard = Heard()
+    assert passed(world, heard) == ["Pilot launch in prod: 10 % of users"]
+    assert passed(world, heard) == []
+
+    (advance,) = world.open("prod")
+    world.merge(advance.number)
+    assert passed(world, heard) == []
+    world.up("prod")
+    assert passed(world, heard) == ["prod is at 20 % of users"]
+
+    world.wait(hours=1)
+    world.sources["prod"].bad = {"trigger:legal_defect": 1.0}
+    assert passed(world, heard) == ["Revert proposed in prod: 20 % -> 0 % of users"]
+    (revert,) = world.open("prod")
+    assert f"merge #{revert.number}" in heard.said[-1].text
+    assert "legal_defect fired" in heard.said[-1].text
+    assert passed(world, heard) == []
+    world.merge(revert.number)
+    assert passed(world, heard) == ["Revert merged in prod: 20 % -> 0 % of users"]
+    world.up("prod")
+    assert passed(world, heard) == ["prod is back at 0 % of users, from 20 %"]
+    assert passed(world, heard) == []
+    assert [item.kind for item in heard.said] == [
+        News.LAUNCH, News.STAGE, News.REVERT, News.REVERT, News.REVERT,
+    ]  # fmt: skip
+
+
+def test_nobody_launches_staging() -> None:
+    """A stack that another comes after tells of stages only."""
+    given = facts(10, stack="staging", history=past(0, 10, ago=timedelta(hours=1)), live=live(since=NOW))
+    assert [item.kind for _, item in news(Outcome("staging", _decided(given), given))] == [News.STAGE]
+    other = replace(given, stack="prod")
+    assert [item.kind for _, item in news(Outcome("prod", _decided(other), other))] == [News.LAUNCH]
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("live state unknown", {"live": Unreadable("no credentials")}),
+        ("deployment failed", {"live": live(deployment=Deployment.FAILED, detail="no task started")}),
+        ("not applied", {"live": live(0)}),
+        ("the policy is wrong", {"policy_trouble": "rollout.yaml:3:1: what"}),
+        ("malformed events", {"malformed": 50, "counted": 100}),
+        ("events stopped", {"evidence": evidence(mic_grant=kpi(KpiStatus.STALE, "mic_grant: silent for 7h"))}),
+    ],
+)
+def test_a_hold_that_only_a_person_ends_is_told_once(name: str, changes: dict[str, object]) -> None:
+    """Though its reason has other figures in every pass; a change of the file makes it news again."""
+    given = facts(10, **changes)
+    ((key, said),) = news(Outcome("prod", _decided(given), given))
+    assert (said.kind, said.title) == (News.HOLD, f"prod needs a person: {name}")
+
+    later = replace(given, now=NOW + timedelta(hours=1))
+    assert [again for again, _ in news(Outcome("prod", _decided(later), later))] == [key]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"live": live(deployment=Deployment.IN_PROGRESS)},
+        {"history": past(0, 10, ago=timedelta(minutes=30)), "live": live(0)},
+        {"evidence": evidence(mic_grant=kpi(KpiStatus.OPEN))},
+        {"evidence": evidence(mic_grant=kpi(KpiStatus.SMALL))},
+        {"source_trouble": "did not answer"},
+    ],
+)
+def test_a_hold_that_time_ends_is_no_news(changes: dict[str, object]) -> None:
+    """Baking, deploying, waiting for units, one poll that failed."""
+    given = facts(10, **changes)
+    assert list(news(Outcome("prod", _decided(given), given))) == []
+
+
+def test_old_news_is_none() -> None:
+    """A controller that was away, or gets its first channel, tells no history; the notifier forgets later than that."""
+    at = NOW - FRESH
+    young = facts(10, history=past(0, 10, ago=FRESH), live=live(since=at))
+    old = replace(young, now=NOW + timedelta(minutes=1))
+    assert len(list(news(Outcome("prod", _decided(young), young)))) == 1
+    assert list(news(Outcome("prod", _decided(old), old))) == []
+    assert KEPT > FRESH
+
+
+def test_a_flag_that_is_live_is_told_with_its_value() -> None:
+    """And so is whatever else changed in the file."""
+
+    before = commit(NOW - timedelta(days=2), 10)
+    flipped = commit(NOW - timedelta(hours=1), 10, flags={"micPrompt": "native"})
+    given = facts(
+        10,
+        history=History.of([flipped, before]),
+        declared=flipped.declared,
+        live=live(flags={"micPrompt": "native"}, applied=NOW - timedelta(minutes=20)),
+    )
+    ((_, said),) = news(Outcome("prod", _decided(given), given))
+    assert said.text == "Live since 2026-05-20 11:40 UTC: flag micPrompt is native."
+
+
+def test_a_channel_that_fails_is_an_action_of_the_pass_and_a_bug_its_error(world: World) -> None:
+    """Neither undoes what the pass has done."""
+    outcome = world.reconcile()["prod"]
+    heard = Heard(words=["channel launch could not be told"])
+    assert told(outcome, lambda policy: heard).actions == (*outcome.actions, "channel launch could not be told")
+
+    def broken(policy: object) -> Heard:
+        raise KeyError("a bug")
+
+    after = told(outcome, broken)
+    assert isinstance(after.error, KeyError)
+    assert (after.actions, after.pull_request) == (outcome.actions, outcome.pull_request)
+
+
+def _decided(given: Facts) -> Decision:
+
+    return decide(given)
