@@ -7,8 +7,8 @@ First match wins:
 2. combined evidence against the KPIs beyond the risk budget reverts one stage (not while a revert is not live yet);
 3. a fired trigger whose action is a flag flips it, unless it compares arms that are out of proportion;
 4. declared and live differ, or a deployment is in progress or failed, or live cannot be read: hold;
-5. a hold, paused intake, a veto, a person's own revert, cool-down, the flap breaker, a freeze window, or a stack
-   that must go first: hold;
+5. a hold, paused intake, an open incident, a veto, a person's own revert, cool-down, the flap breaker, a freeze window,
+   or a stack that must go first: hold;
 6. no source, too many malformed records, a required KPI missing, stale, incomplete or too small: hold;
 7. a KPI at the hold level, a fired trigger that holds, or the arms out of proportion: hold;
 8. the bake time has not passed: hold;
@@ -55,11 +55,12 @@ class Facts:
     Everything that one decision rests on.
 
     `policy` is the stack's own. `behind` says why the stack that must go first does not allow an advance, None where it
-    does. `vetoes` maps the percent of a proposed advance to who declined it. `last_event` is the newest event of any
-    type; `gap_ended` is where the stage's evidence had to begin anew; `source_trouble` is why the source could not be
-    read, `policy_trouble` what is wrong with the newest policy (an older one may be in use), `forge_trouble` why the
-    pull requests could not be read, and so not what a person declined; `notes` are the source's words on records that
-    it refused, `malformed` of them beside `counted` units of the pilot.
+    does. `vetoes` maps the percent of a proposed advance to who declined it, `incidents` are those that are open.
+    `last_event` is the newest event of any type; `gap_ended` is where the stage's evidence had to begin anew;
+    `source_trouble` is why the source could not be read, `policy_trouble` what is wrong with the newest policy (an
+    older one may be in use), `forge_trouble` why the pull requests could not be read, and so not what a person
+    declined; `notes` are the source's words on records that it refused, `malformed` of them beside `counted` units of
+    the pilot.
     """
 
     stack: str
@@ -81,6 +82,7 @@ class Facts:
     counted: int = 0
     behind: str | None = None
     vetoes: Mapping[int, str] = field(default_factory=dict)
+    incidents: tuple[str, ...] = ()
     policy_sha256: str = ""
     evidence_sha256: str = ""
 
@@ -250,6 +252,8 @@ def _people(facts: Facts) -> Iterator[Hold]:
         yield Hold(f"hold in Pulumi.{facts.stack}.yaml: {rollout.hold}")
     if rollout.intake is Intake.PAUSED:
         yield Hold(f"intake is paused in Pulumi.{facts.stack}.yaml")
+    for name in facts.incidents:
+        yield Hold(f"incident {name} is open: merge its report, on branch incident/{facts.stack}/{name}")
     if stage is None:
         return
     if stage.percent in facts.vetoes:

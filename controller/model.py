@@ -227,6 +227,17 @@ class Recorded:
     last: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event as it was recorded, under our names; `attributes` are the rest of it, as text."""
+
+    id: str
+    ts: datetime
+    type: str
+    arm: str
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
 # ---------------------------------------------------------------- what the evidence says
 
 

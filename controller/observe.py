@@ -9,7 +9,7 @@ import sys
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
 from itertools import chain
@@ -17,7 +17,7 @@ from itertools import chain
 from controller import decide, evidence, stackfile, triggers
 from controller.errors import ConfigError, PilotError
 from controller.history import History
-from controller.messages import proposals, pull_request
+from controller.messages import incident, proposals, pull_request
 from controller.model import Commit, Declared, Live, Recorded, Unreadable, Verdict, Window
 from controller.policy import Policy, load
 from controller.ports import (
@@ -48,7 +48,7 @@ class Sight:
     The repository at one commit: the policy, and the stacks in the order in which they go.
 
     `trouble` is what is wrong with the newest policy; `policy` is then the last that could be read, so that a slip in a
-    file does not keep anything from being reverted.
+    file does not keep anything from being reverted. `incidents` are those of each stack whose report is not merged.
     """
 
     tip: str
@@ -56,6 +56,7 @@ class Sight:
     policy_sha256: str
     stacks: tuple[str, ...]
     trouble: str | None = None
+    incidents: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def look(repository: Repository) -> Sight:
@@ -84,7 +85,18 @@ def look(repository: Repository) -> Sight:
                 f"{POLICY_FILE}: stacks.{name}: there is no {stack_file(name)} at {tip[:8]}; "
                 f"stacks here: {', '.join(names)}"
             )
-    return Sight(tip, policy, hashlib.sha256(data).hexdigest(), _in_order(names, policy), trouble)
+    digest = hashlib.sha256(data).hexdigest()
+    return Sight(tip, policy, digest, _in_order(names, policy), trouble, _incidents(repository, tip))
+
+
+def _incidents(repository: Repository, tip: str) -> Mapping[str, Sequence[str]]:
+    """The incidents whose branch is there and whose report is not at *tip*, by stack."""
+    found: dict[str, list[str]] = {}
+    for branch in sorted(repository.branches(incident.PREFIX)):
+        stack, _, name = branch.removeprefix(incident.PREFIX).partition("/")
+        if name and repository.read(tip, f"{incident.folder(stack, name)}/{incident.STATE}") is None:
+            found.setdefault(stack, []).append(name)
+    return found
 
 
 def _last_readable(repository: Repository, tip: str, error: ConfigError) -> tuple[Policy, bytes]:
@@ -152,6 +164,7 @@ def observe(
         gap_ended=max((end for _, end in recorded.gaps), default=None),
         behind=decide.behind(declared, policy, ahead, (seen or {}).get(ahead)) if ahead else None,
         vetoes=_vetoes(facts, pull_requests),
+        incidents=tuple(sight.incidents.get(stack, ())),
     )
 
 

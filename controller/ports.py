@@ -6,13 +6,13 @@ Every method raises ConfigError where a person must act and TransientError where
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from controller.model import Announcement, Exposure, Live, News, Query, Recorded, Service, Unreadable, Window
+from controller.model import Announcement, Event, Exposure, Live, News, Query, Recorded, Service, Unreadable, Window
 
 
 class Source(Protocol):
@@ -20,6 +20,14 @@ class Source(Protocol):
 
     def read(self, queries: Sequence[Query], window: Window) -> Recorded:
         """Count every query over *window*; an event stamped after `window.now` is never counted."""
+        ...
+
+    def events(self, types: Collection[str], start: datetime, end: datetime) -> Sequence[Event]:
+        """
+        The events of these *types* from *start* to *end*, oldest first, each id once, as far as they were ever read.
+
+        For lists that people read; what cannot be read is passed over.
+        """
         ...
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from itertools import zip_longest
+from collections.abc import Mapping, Sequence
+from itertools import takewhile, zip_longest
 from typing import Any
 
 import yaml
@@ -88,6 +88,25 @@ def splice(data: bytes, changes: Mapping[str, int | str], *, name: str) -> tuple
     return file.source.encode(), tuple(done)
 
 
+def with_cohort(data: bytes, firms: Sequence[str], *, name: str) -> bytes:
+    """
+    Write *firms* as `pilot:rollout.cohort`, a list on one line such as `[firm-a, firm-b]`; those that stay keep their
+    quotes.
+
+    Raises:
+        ConfigError: the file has no such list, one in another style, or a firm is no word.
+    """
+    file = _File(data, name)
+    node = file.expect(file.node(_COHORT), _COHORT, "sequence")
+    old = file.texts(_COHORT)
+    if not node.flow_style or node.start_mark.line != node.end_mark.line:
+        raise file.refusal(_COHORT, "a list over several lines", f"it on one: [{', '.join(old)}]")
+    marks = [(item.start_mark.index, item.end_mark.index) for item in node.value]
+    tokens = {firm: file.source[start:end] for firm, (start, end) in zip(old, marks, strict=True)}
+    raw = [tokens.get(firm) or _written(file.check(_COHORT, firm), _COHORT, None) for firm in firms]
+    return file.replace_list(_COHORT, firms, f"[{', '.join(raw)}]").source.encode()
+
+
 def restore(current: bytes, before: bytes, after: bytes, *, name: str) -> tuple[bytes, tuple[Change, ...]]:
     """
     Take back in *current* what the commit from *before* to *after* did below `pilot:rollout`.
@@ -158,6 +177,11 @@ def _parsed(source: str) -> tuple[Any, list[Any]]:
         except yaml.YAMLError:
             pass
     return _yaml.compose(source, Loader=yaml.SafeLoader), list(_yaml.parse(source, Loader=yaml.SafeLoader))
+
+
+def _alike(a: Sequence[Any], b: Sequence[Any]) -> int:
+    """How many of the first items of both are the same."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
 
 
 class _File:
@@ -303,5 +327,17 @@ class _File:
         differ = [pair for pair in zip_longest(self.facts, new.facts) if pair[0] != pair[1]]
         moved = new.nodes[where].start_mark.index != start or new.token(where) != raw
         if len(differ) != 1 or moved or new.text(where) != value:
+            raise self.refusal(where, f"that {raw!r} in its place would change more", "it by hand")
+        return new
+
+    def replace_list(self, where: str, values: Sequence[str], raw: str) -> _File:
+        """As `replace`, for a list of scalars: nothing else may differ than which of them there are."""
+        start, end = self.nodes[where].start_mark.index, self.nodes[where].end_mark.index
+        new = _File(f"{self.source[:start]}{raw}{self.source[end:]}".encode(), f"{self.name} (edited)")
+        before = _alike(self.facts, new.facts)
+        after = _alike(self.facts[before:][::-1], new.facts[before:][::-1])
+        changed = [*self.facts[before : len(self.facts) - after], *new.facts[before : len(new.facts) - after]]
+        moved = new.nodes[where].start_mark.index != start or new.token(where) != raw
+        if moved or any(kind is not yaml.ScalarEvent for kind, _ in changed) or new.texts(where) != tuple(values):
             raise self.refusal(where, f"that {raw!r} in its place would change more", "it by hand")
         return new

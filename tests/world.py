@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +18,7 @@ from controller.forges.local import LocalForge
 from controller.model import (
     Bucket,
     Deployment,
+    Event,
     Exposure,
     Live,
     Query,
@@ -45,6 +46,12 @@ class ScriptedSource:
     malformed: int = 0
     seen_at: datetime | None = None
     gaps: tuple[tuple[datetime, datetime], ...] = ()
+    recorded: tuple[Event, ...] = ()
+
+    def events(self, types: Collection[str], start: datetime, end: datetime) -> Sequence[Event]:
+        if self.down:
+            raise self.down
+        return [event for event in self.recorded if event.type in types and start <= event.ts <= end]
 
     def read(self, queries: Sequence[Query], window: Window) -> Recorded:
         if self.down:

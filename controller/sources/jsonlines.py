@@ -5,14 +5,16 @@ from __future__ import annotations
 import glob
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import duckdb
 
 from controller.errors import ConfigError
-from controller.model import Query, Recorded, Window
+from controller.model import Event, Query, Recorded, Window
 from controller.sources.counting import Counter, Gaps
+from controller.sources.raw import events
 from controller.sources.records import Names
 
 _TAIL = 64  # bytes before the end that must be unchanged for a larger file to be the same one, grown
@@ -43,7 +45,8 @@ class JsonLines:
         types: Mapping[str, str] | None = None,
     ) -> None:
         self._paths = tuple(paths)
-        self._counter = Counter(Names(fields or {}, types or {}))
+        self._names = Names(fields or {}, types or {})
+        self._counter = Counter(self._names)
         self._seen: dict[str, _Seen] = {}
 
     def read(self, queries: Sequence[Query], window: Window, *, gaps: Gaps = ()) -> Recorded:
@@ -58,6 +61,14 @@ class JsonLines:
         files, missing = self._expand()
         self._load(files, queries)
         return self._counter.answer(queries, window, gaps=gaps, notes=[f"{path}: no such file" for path in missing])
+
+    def events(self, types: Collection[str], start: datetime, end: datetime) -> Sequence[Event]:
+        """As `Source.events`."""
+        files, _ = self._expand()
+        try:
+            return events([glob.escape(path) for path in files], self._names, types, start, end) if files else []
+        except (OSError, duckdb.Error) as e:
+            raise ConfigError(f"events cannot be read: {str(e).splitlines()[0]}; mend or remove the file") from e
 
     def _expand(self) -> tuple[list[str], list[str]]:
         """The files that there are, in order, and the paths that match none."""

@@ -1,0 +1,1 @@
+"""Launch day: operations for people on top of the same core."""
