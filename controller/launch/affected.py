@@ -46,14 +46,13 @@ def _matches(conditions: Mapping[str, tuple[str, ...]], event: Event) -> bool:
 
 
 def _is_one(text: str, values: tuple[str, ...]) -> bool:
-    """Whether *text* is one of *values*, of which `5xx` is a class of HTTP status."""
-    for value in values:
-        if re.fullmatch("[0-9][xX]{2}", value):
-            if re.fullmatch(rf"{value[0]}[0-9]{{2}}", text):
-                return True
-        elif text == value.lower():
-            return True
-    return False
+    """Whether *text* is one of *values*, of which `5xx` is also a class of HTTP status."""
+    classes = [int(value[0]) for value in values if re.fullmatch("[0-9][xX]{2}", value)]
+    try:
+        hundreds = float(text) // 100 if classes else -1
+    except ValueError:
+        hundreds = -1
+    return hundreds in classes or text in [value.lower() for value in values]
 
 
 def _text(event: Event, name: str) -> str:

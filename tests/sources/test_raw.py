@@ -54,7 +54,7 @@ def test_a_products_own_names_become_ours(tmp_path: Path) -> None:
 
 def test_as_many_events_are_affected_as_the_counts_say(tmp_path: Path) -> None:
     """What a person reads of an incident and what the controller counts are two ways to the same."""
-    statuses = [200, "503", 500, None, "", 404, "5xx", 599, 50, 5000, True]
+    statuses = [200, "503", 500, None, "", 404, "5xx", 599, 50, 5000, True, 503.5]
     lines = [line(n, f"e{n}", "api_call", **({} if s is None else {"status": s})) for n, s in enumerate(statuses)]
     (tmp_path / "e.jsonl").write_text("\n".join(lines) + "\n")
     source, end = JsonLines([str(tmp_path / "e.jsonl")]), AT + timedelta(hours=1)
@@ -64,4 +64,4 @@ def test_as_many_events_are_affected_as_the_counts_say(tmp_path: Path) -> None:
 
     found = affected([query], source.events((query.event,), AT, end))
 
-    assert len(found) == sum(bucket.bad for bucket in series.pilot) == 5
+    assert len(found) == sum(bucket.bad for bucket in series.pilot) == 7
