@@ -172,6 +172,36 @@ class Merge(StrEnum):
     NOT_YET = "not yet"
 
 
+class CiState(StrEnum):
+    """What the CI of one commit says; `unknown` where there is no CI to ask."""
+
+    GREEN = "green"
+    RUNNING = "running"
+    RED = "red"
+    NONE = "none"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Ci:
+    """The CI of one commit, and in `words` which of its jobs are not green; our own status is none of them."""
+
+    state: CiState
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """
+    What guards the base branch, as far as our token may read it; None where it may not, or there is nothing to read.
+
+    `required` are the statuses without which nothing is merged.
+    """
+
+    protected: bool | None = None
+    required: tuple[str, ...] | None = None
+
+
 class Forge(Protocol):
     """Where pull requests live."""
 
@@ -195,6 +225,14 @@ class Forge(Protocol):
 
     def check(self, head: str, state: CheckState, description: str) -> None:
         """Report the status `rollout/evidence` on commit *head*."""
+        ...
+
+    def ci(self, oid: str) -> Ci:
+        """What the CI says of commit *oid*."""
+        ...
+
+    def rules(self) -> Rules:
+        """What guards the base branch."""
         ...
 
     def merge(self, pr: PullRequest) -> Merge:

@@ -17,7 +17,7 @@ from controller.errors import ConfigError, TransientError
 from controller.forges import pulls
 from controller.forges.git import Git
 from controller.forges.objects import FILE, Commit, Entry, Signature
-from controller.ports import CheckState, Merge, PrState, PullRequest, RefUpdate
+from controller.ports import CheckState, Ci, CiState, Merge, PrState, PullRequest, RefUpdate, Rules
 
 _PULLS = "refs/rollout/pulls/"
 _TRIES = 20
@@ -93,6 +93,14 @@ class LocalForge:
                     f"check: {state}",
                     lambda now: replace(now, check=(state, description)) if now.head == head else now,
                 )
+
+    def ci(self, oid: str) -> Ci:
+        """There is none."""
+        return Ci(CiState.UNKNOWN, "a local forge has no CI to ask")
+
+    def rules(self) -> Rules:
+        """There are none, and nothing to read them from."""
+        return Rules()
 
     def merge(self, pr: PullRequest) -> Merge:
         """Merge *pr* where it stands at its `head` and its check passes; nothing is armed here."""
