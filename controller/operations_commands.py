@@ -1,4 +1,4 @@
-"""`pilot incident`, `pilot outputs` and `pilot cohort`: what operations people do on the days around a launch."""
+"""`pilot incident`, `outputs`, `cohort` and `nightly`: what operations people do on the days around a launch."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -226,4 +227,22 @@ def cohort_remove(stack: str, firm: str, by: str) -> int:
     return _change(stack, firm, by, joins=False)
 
 
-COMMANDS = (incident, outputs, cohort)
+# ---------------------------------------------------------------- daily
+
+
+@click.command()
+@click.option("--archive", type=click.Path(path_type=Path), help="Keep the newest events of each stack in this folder.")
+@click.option("--tell", is_flag=True, help="Tell the channels too, once a day.")
+def nightly(archive: Path | None, tell: bool) -> int:
+    """Print the day's summary as Markdown: stages, KPIs and their course, anomalies, CI, the next step up."""
+    from controller.launch import nightly as daily
+
+    with _world() as world:
+        done = daily.nightly(world.reader, world.forge, world.notifier if tell else None, archive=archive, now=_now())
+    click.echo(done.summary, nl=False)
+    for word in done.words:
+        click.echo(word, err=True)
+    return done.exit_code
+
+
+COMMANDS = (incident, outputs, cohort, nightly)

@@ -75,7 +75,7 @@ def body(proposal: Proposal, decision: Decision, policy: Policy, *, base_branch:
         f"**{verdict_sentence(proposal)}**",
         _changes_table(proposal),
         "\n".join(["### Why", *(f"- {escape(reason)}" for reason in decision.reasons[:REASONS])]),
-        _evidence_table(decision, policy),
+        evidence_table(decision, policy),
         _triggers_table(decision),
         "### What happens on merge\n" + _on_merge(proposal, policy),
         _undo(proposal, base_branch),
@@ -168,7 +168,8 @@ def _on_merge(proposal: Proposal, policy: Policy) -> str:
     return " ".join(lines)
 
 
-def _evidence_table(decision: Decision, policy: Policy) -> str:
+def evidence_table(decision: Decision, policy: Policy) -> str:
+    """Each KPI with its estimate, its course over the stage, its bounds and its e-values; "" where nobody is in."""
     if not decision.from_percent:
         return ""
     rows = [
