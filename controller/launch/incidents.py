@@ -74,9 +74,9 @@ def open_(
     lines += _pull_request(reader.repository, forge, incident)
     lines += notifiers(sight.policy).tell(text.opened(incident, rule), key=f"{incident.branch}/0")
     due = incident.due(rule)
-    assert due is not None
     again = f'pilot incident update {stack}/{incident.id} --text "..."'
-    return Told(incident, (*lines, f"next: by {due:%H:%M} UTC, {again}"))
+    following = f"by {due:%H:%M} UTC, {again}" if due else "it is resolved; merge its report, or give another title"
+    return Told(incident, (*lines, f"next: {following}"))
 
 
 def update(

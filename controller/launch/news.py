@@ -56,10 +56,16 @@ def news(outcome: Outcome) -> Iterator[tuple[str, Announcement]]:
 
 
 def _what_runs(facts: decide.Facts) -> Iterator[tuple[str, Announcement]]:
-    """The newest change of the stack file: that it runs, or that a step back has been merged and does not yet."""
-    step, live = next(iter(facts.history.steps), None), facts.live
-    if step is None or step.before is None or not isinstance(live, Live):
+    """
+    The newest change that users can meet: that it runs, or that a step back has been merged and does not yet.
+
+    What AWS does not tell, such as a hold or the cohort, is no news, and hides none.
+    """
+    steps, live = [step for step in facts.history.steps if step.raises or step.lowers or _changes(step)], facts.live
+    if not steps or not isinstance(live, Live):
         return
+    step = steps[0]
+    assert step.before is not None  # else it changes nothing
     at = max(step.commit.time, live.applied or live.since)
     if facts.now - at > FRESH:
         return
@@ -88,17 +94,16 @@ def _is_trial(facts: decide.Facts) -> bool:
 
 
 def _changes(step: Step) -> Sequence[str]:
-    assert step.before is not None
+    """What it changes beside the percent that users meet, in sentences."""
+    if step.before is None:
+        return []
     before, after = step.before, step.after
     pairs = [
         ("image", before.service.image, after.service.image),
         ("candidate image", before.service.candidate_image, after.service.candidate_image),
         *((f"flag {name}", before.rollout.flags.get(name), value) for name, value in after.rollout.flags.items()),
-        ("intake", before.rollout.intake, after.rollout.intake),
-        ("hold", before.rollout.hold, after.rollout.hold),
-        ("cohort", ", ".join(before.rollout.cohort), ", ".join(after.rollout.cohort)),
     ]
-    return [f"{what} is {new or 'none'}" for what, old, new in pairs if old != new] or ["its settings"]
+    return [f"{what} is {new or 'none'}" for what, old, new in pairs if old != new]
 
 
 def _first_outputs(facts: decide.Facts, teller: Notifier, source: Callable[[str, Policy], Source]) -> Sequence[str]:

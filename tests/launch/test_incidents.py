@@ -130,6 +130,8 @@ def test_opening_again_tells_nobody_twice_and_makes_no_second_one(room: Room) ->
     assert room.open().incident == first.incident
     assert room.world.heads() == heads
     assert [item.kind for item in room.heard.said] == [News.INCIDENT]
+    room.update("mended", ends=True)
+    assert room.open().lines[-1] == "next: it is resolved; merge its report, or give another title"
 
 
 def test_a_forge_that_is_down_keeps_nobody_from_being_told(room: Room) -> None:

@@ -166,6 +166,15 @@ def test_old_news_is_none() -> None:
     assert KEPT > FRESH
 
 
+def test_what_nobody_meets_hides_no_news() -> None:
+    """A hold or a firm written just after the merge is none itself, for AWS does not tell of it."""
+    launch, begun = commit(NOW - timedelta(hours=1), 10), commit(NOW - timedelta(days=2), 0)
+    held = commit(NOW - timedelta(minutes=50), 10, person=True, hold="audit", cohort=("firm-z",))
+    given = facts(10, history=History.of([held, launch, begun]), declared=held.declared, live=live(since=NOW))
+    ((_, said),) = news(Outcome("prod", _decided(given), given))
+    assert said.kind is News.LAUNCH
+
+
 def test_a_flag_that_is_live_is_told_with_its_value() -> None:
     """And so is whatever else changed in the file."""
 
