@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from itertools import takewhile, zip_longest
+from itertools import zip_longest
 from typing import Any
 
 import yaml
@@ -179,11 +179,6 @@ def _parsed(source: str) -> tuple[Any, list[Any]]:
     return _yaml.compose(source, Loader=yaml.SafeLoader), list(_yaml.parse(source, Loader=yaml.SafeLoader))
 
 
-def _alike(a: Sequence[Any], b: Sequence[Any]) -> int:
-    """How many of the first items of both are the same."""
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
-
-
 class _File:
     """One parsed stack file: its text, the nodes that are read by path, and what its events say."""
 
@@ -331,13 +326,13 @@ class _File:
         return new
 
     def replace_list(self, where: str, values: Sequence[str], raw: str) -> _File:
-        """As `replace`, for a list of scalars: nothing else may differ than which of them there are."""
+        """
+        As `replace`, for a list of scalars. Where the list that is read again is *raw* from end to end and says just
+        *values*, the text around it, which is the same, says what it said.
+        """
         start, end = self.nodes[where].start_mark.index, self.nodes[where].end_mark.index
         new = _File(f"{self.source[:start]}{raw}{self.source[end:]}".encode(), f"{self.name} (edited)")
-        before = _alike(self.facts, new.facts)
-        after = _alike(self.facts[before:][::-1], new.facts[before:][::-1])
-        changed = [*self.facts[before : len(self.facts) - after], *new.facts[before : len(new.facts) - after]]
         moved = new.nodes[where].start_mark.index != start or new.token(where) != raw
-        if moved or any(kind is not yaml.ScalarEvent for kind, _ in changed) or new.texts(where) != tuple(values):
+        if moved or new.texts(where) != tuple(values):
             raise self.refusal(where, f"that {raw!r} in its place would change more", "it by hand")
         return new

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from controller import stackfile
 from controller.errors import ConfigError
 from controller.history import History
 from controller.launch import cohort
@@ -68,6 +69,14 @@ def test_a_list_that_cannot_be_edited_safely_is_refused(was: str, firms: list[st
     with pytest.raises(ConfigError) as error:
         with_cohort(f"{HEAD}    cohort: {was}\n".encode(), firms, name="Pulumi.prod.yaml")
     assert words in str(error.value)
+
+
+@pytest.mark.parametrize("raw", ["[firm-b]\n    intake: paused", "[firm-b] # x", "[firm-b, firm-c]", "[[firm-b]]"])
+def test_an_edit_that_would_say_more_is_not_made(raw: str) -> None:
+    """The proof by reading again, with what no name that is allowed can bring about."""
+    file = stackfile._File(f"{HEAD}    cohort: [firm-a]\n".encode(), "x")
+    with pytest.raises(ConfigError):
+        file.replace_list("config.pilot:rollout.cohort", ["firm-b"], raw)
 
 
 def test_a_file_without_a_list_is_refused() -> None:

@@ -104,7 +104,10 @@ def test_the_first_outputs_go_to_qa_once_they_are_all_there(world: World) -> Non
     world.sources["prod"].recorded += (output(8, "p5"), output(9, "p6"))
     assert passed(world, heard) == ["First outputs of the pilot in prod, for QA"]
     assert passed(world, heard) == []
-    lines = heard.said[-1].text.splitlines()
+    world.sources["staging"].recorded = world.sources["prod"].recorded
+    told(world.reconcile()["staging"], lambda policy: heard, world.reader.source)
+    assert [item.kind for item in heard.said].count(News.OUTPUTS) == 1
+    lines = next(item for item in heard.said if item.kind is News.OUTPUTS).text.splitlines()
     assert lines[0] == "QA reviewer: not named. The first 5 to look at:"
     assert [line.split(",")[0] for line in lines[1:]] == ["1. p1", "2. p2", "3. p3", "4. p4", "5. p5"]
     assert lines[1].endswith(": https://app.example.com/packets/p1.pdf")
