@@ -8,7 +8,7 @@ edit under our name is still an edit.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from controller import observe, stackfile
 from controller.errors import ConfigError, TransientError
@@ -134,14 +134,20 @@ class Branches:
         The stack file *now* as *proposal* changes it; None where it cannot be so changed.
 
         A revert of an advance restores the former bytes, where they say just what is proposed; more than the percent it
-        changes in no other way.
+        changes in no other way, but for the intake, which a stop pauses.
         """
+        wanted = {path: new for path, (_, new) in proposal.changes.items()}
         if proposal.verdict is Verdict.REVERT:
             if former := self._former(proposal, now):
                 return former
-            if len(proposal.changes) > 1:
-                return None
-        wanted = {path: new for path, (_, new) in proposal.changes.items()}
+            pause = {"intake": wanted.pop("intake")} if "intake" in wanted else {}
+            if len(wanted) > 1:
+                rest = {path: pair for path, pair in proposal.changes.items() if path in wanted}
+                former = self._former(replace(proposal, changes=rest), now)
+                if former is None or not pause:
+                    return None
+                now, wanted = former, {}
+            wanted |= pause
         try:
             return stackfile.splice(now, wanted, name=observe.stack_file(proposal.stack))[0]
         except ConfigError:

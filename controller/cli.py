@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from controller import operations_commands
+from controller.breakglass_commands import kill, rollback
 from controller.errors import ConfigError, PilotError, TransientError
 
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for some is a tenth of the time of a start
@@ -149,24 +150,8 @@ def status(stacks: tuple[str, ...], as_json: bool) -> int:
     return loop.exit_code(outcomes)
 
 
-@cli.command()
-@click.option("--stack", required=True)
-@click.option("--to", type=click.IntRange(0, 100), help="This percent; default the one before the last advance.")
-@click.option("--reason", required=True, help="Why, for those who read the pull request.")
-@click.option("--by", default=lambda: os.environ.get("USER", "someone"), help="Who asks for it.")
-def rollback(stack: str, to: int | None, reason: str, by: str) -> int:
-    """Open the pull request that takes the last advance back, at once and whatever the evidence says."""
-    from controller import rollback as way_back
-    from controller import wiring
-
-    settings = _settings()
-    repository = wiring.repository(settings)
-    forge = wiring.forge(settings, repository, _now)
-    _warn(wiring.warning(settings))
-    opened = way_back.rollback(repository, forge, stack=stack, to=to, reason=reason, by=by, now=_now())
-    for line in opened.lines:
-        _console().print(line, markup=False)
-    return 0
+cli.add_command(kill)
+cli.add_command(rollback)
 
 
 @cli.command()

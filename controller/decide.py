@@ -3,7 +3,8 @@ The rule. A pure function of what is declared, what is live, the evidence, the p
 
 First match wins:
 
-1. a fired trigger whose action lowers the percent reverts, whatever the age of the stage;
+1. what a person stopped in AWS, or a fired trigger whose action lowers the percent, reverts, whatever the age of the
+   stage; after a stop the intake is paused too;
 2. combined evidence against the KPIs beyond the risk budget reverts one stage (not while a revert is not live yet);
 3. a fired trigger whose action is a flag flips it, unless it compares arms that are out of proportion;
 4. declared and live differ, or a deployment is in progress or failed, or live cannot be read: hold;
@@ -33,6 +34,8 @@ from controller.model import (
     Intake,
     KpiStatus,
     Live,
+    Rollout,
+    Stop,
     TriggerResult,
     TriggerStatus,
     Unreadable,
@@ -101,7 +104,10 @@ def decide(facts: Facts) -> Decision:
     percent = facts.declared.rollout.percent
     if (revert := _revert(facts)) is not None:
         to, reasons = revert
-        return _decision(facts, Verdict.REVERT, to, {"percent": (percent, to)}, reasons)
+        changes: dict[str, tuple[Any, Any]] = {"percent": (percent, to)} if to < percent else {}
+        if facts.live.stop is not None and facts.declared.rollout.intake is Intake.OPEN:
+            changes["intake"] = (str(Intake.OPEN), str(Intake.PAUSED))
+        return _decision(facts, Verdict.REVERT, to, changes, reasons)
     if (flip := _flip(facts)) is not None:
         changes, reason = flip
         return _decision(facts, Verdict.FLIP, percent, changes, [reason])
@@ -168,6 +174,8 @@ def _fired(facts: Facts) -> Iterator[tuple[str, Any, str]]:
 def _revert(facts: Facts) -> tuple[int, list[str]] | None:
     percent = facts.declared.rollout.percent
     targets: dict[str, int] = {}
+    if (stop := facts.live.stop) is not None and not _agrees(facts.declared.rollout, stop):
+        targets[_stopped(facts, stop)] = min(stop.percent, percent)
     for _, action, reason in _fired(facts):
         to = action.revert_to if isinstance(action, RevertTo) else 0 if action == "rollback" else None
         if to is not None and to < percent:
@@ -181,6 +189,18 @@ def _revert(facts: Facts) -> tuple[int, list[str]] | None:
         live = facts.live.percent if isinstance(facts.live, Live) else percent
         return _one_stage_down(facts, min(percent, live)), [total, *worst]
     return None
+
+
+def _agrees(rollout: Rollout, stop: Stop) -> bool:
+    return rollout.percent <= stop.percent and rollout.intake is Intake.PAUSED
+
+
+def _stopped(facts: Facts, stop: Stop) -> str:
+    """What a person did in AWS, and that it is not so any more where somebody undid it."""
+    live, undone = facts.live, ""
+    if isinstance(live, Live) and live.percent > stop.percent and live.deployment is not Deployment.IN_PROGRESS:
+        undone = f"; live is {live.percent} % all the same: run pilot kill --stack {facts.stack} again"
+    return f"stopped at {stop.percent} % in AWS by {stop.by} at {_clock(stop.at)}: {stop.reason}{undone}"
 
 
 def _of_what_was_before(facts: Facts) -> bool:
@@ -214,11 +234,15 @@ def _flip(facts: Facts) -> tuple[dict[str, tuple[Any, Any]], str] | None:
 
 def _live(facts: Facts) -> Iterator[Hold]:
     live, declared = facts.live, facts.declared
+    if live.stop is not None:
+        ending = _ending(facts, live.stop) if _agrees(declared.rollout, live.stop) else ""
+        yield Hold(_stopped(facts, live.stop) + ending)
     if isinstance(live, Unreadable):
         yield Hold(f"live state unknown: {live.reason}", asks="live state unknown")
         return
     pairs = [
         ("percent", f"{declared.rollout.percent} %", f"{live.percent} %"),
+        ("intake", declared.rollout.intake, live.intake or declared.rollout.intake),
         ("image", declared.service.image, live.image),
         ("candidate image", declared.service.candidate_image, live.candidate_image),
         *((f"flag {name}", value, live.flags.get(name, "absent")) for name, value in declared.rollout.flags.items()),
@@ -233,6 +257,13 @@ def _live(facts: Facts) -> Iterator[Hold]:
         failed = live.deployment is Deployment.FAILED
         reason = f"deployment {live.deployment.value}: {live.detail or live.task_definition}"
         yield Hold(reason, asks="deployment failed" if failed else "")
+
+
+def _ending(facts: Facts, stop: Stop) -> str:
+    """What ends a stop with which the stack file's percent and intake agree."""
+    if stop.image == facts.declared.service.image:
+        return f"; the image that was rolled back is still declared: name another in Pulumi.{facts.stack}.yaml"
+    return f"; Pulumi.{facts.stack}.yaml agrees: run pulumi up --stack {facts.stack}, which ends the stop"
 
 
 def _top(facts: Facts) -> Iterator[Hold]:

@@ -42,6 +42,19 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """One service in AWS; without a region, in that of the environment."""
+
+    cluster: str
+    service: str
+    region: str | None
+
+    def parameter(self, key: str) -> str:
+        """The name of an SSM parameter of the service."""
+        return f"/pilot/{self.cluster}/{self.service}/{key}"
+
+
+@dataclass(frozen=True, slots=True)
 class Rollout:
     """`pilot:rollout` of a stack file: all that the controller may propose to change."""
 
@@ -80,13 +93,31 @@ class Deployment(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Stop:
+    """
+    What a person did in AWS itself by `pilot kill` or `pilot rollback`, until `pulumi up` has applied as much.
+
+    No more than `percent` of users are in the pilot and the intake is paused. After a rollback `task_definition` is
+    what the service was taken back to, and `image` the one that it was taken away from, if that changed.
+    """
+
+    percent: int
+    at: datetime
+    by: str
+    reason: str
+    image: str = ""
+    task_definition: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Live:
     """
     What AWS runs, read back before anything is judged.
 
     `since` is when `percent` became live: the clock of the bake time. `applied` is when what runs was last changed; a
     mere redeployment does not move it; None where that is not known. `image` is that of the stable task definition,
-    `candidate_image` only where there is one. `detail` says in words what the deployment is doing.
+    `candidate_image` only where there is one. `detail` says in words what the deployment is doing. `intake` is None
+    where the tasks are not told. `stop` is the one that stands.
     """
 
     percent: int
@@ -98,13 +129,16 @@ class Live:
     task_definition: str = ""
     detail: str = ""
     applied: datetime | None = None
+    intake: Intake | None = None
+    stop: Stop | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """Live state could not be read; `reason` says which call, what it answered, and what to do."""
+    """Live state could not be read; `reason` says which call, what it answered, and what to do; `stop` as in `Live`."""
 
     reason: str
+    stop: Stop | None = None
 
 
 # ---------------------------------------------------------------- what is asked of a source, and what it answers

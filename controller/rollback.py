@@ -20,15 +20,15 @@ from controller.errors import ConfigError, TransientError
 from controller.history import History
 from controller.messages import proposals, pull_request
 from controller.messages.proposals import Proposal
-from controller.model import Verdict
+from controller.model import Intake, Verdict
 from controller.ports import CheckState, Forge, PrState, PullRequest, Repository
 
 
 @dataclass(frozen=True, slots=True)
 class Rollback:
-    """The pull request to merge, and what to tell the person who asked."""
+    """The pull request to merge, None where the file says so already, and what to tell the person who asked."""
 
-    pull_request: PullRequest
+    pull_request: PullRequest | None
     lines: tuple[str, ...]
 
 
@@ -41,6 +41,8 @@ def rollback(
     reason: str,
     by: str,
     now: datetime,
+    paused: bool = False,
+    notes: Sequence[str] = (),
 ) -> Rollback:
     """
     Open the pull request that takes *stack* back to *to* percent, by default to where it was before the last advance.
@@ -48,7 +50,8 @@ def rollback(
     Where nothing else has changed, the file gets its former bytes back; else what that commit wrote below
     `pilot:rollout`; else, where one of those values has changed again, the percent alone. Asking again finds the same
     pull request, or another that a person asked for and that goes as low. The next passes leave it open until it is
-    merged or closed, a deeper revert overtakes it, or the file's percent is another.
+    merged or closed, a deeper revert overtakes it, or the file's percent is another. Where AWS has *paused* the intake,
+    the file shall say that too; *notes* are told beside the reason.
 
     Raises:
         ConfigError: there is no such stack, nothing to take back, or the file cannot be changed so; says what to run.
@@ -60,19 +63,29 @@ def rollback(
     file = observe.stack_file(stack)
     data = repository.read(sight.tip, file)
     assert data is not None  # it is one of the stacks
-    percent = stackfile.read(data, name=file).rollout.percent
+    rollout = stackfile.read(data, name=file).rollout
+    percent, open_ = rollout.percent, rollout.intake is Intake.OPEN
     history = observe.past(repository, sight.tip, stack)
     branches = Branches(repository, sight.tip, history)
     target = _target(stack, percent, history) if to is None else to
-    if target >= percent:
+    changes: dict[str, tuple[Any, Any]] = {}
+    more: list[str] = []
+    if target < percent:
+        changes, more = _changes(branches, stack, percent, target, data)
+    elif not paused:
         raise ConfigError(f"{file} is at {percent} %; a rollback goes lower, found --to {target}")
-    changes, notes = _changes(branches, stack, percent, target, data)
+    if paused and open_:
+        changes["intake"] = (str(Intake.OPEN), str(Intake.PAUSED))
+    if not changes:
+        return Rollback(None, (f"{file} says so already; next: pulumi up --stack {stack}",))
     commit = history.steps[0].commit.oid
     proposal = Proposal(
         id=proposals.ident(stack, Verdict.REVERT, changes, commit, asked=True), stack=stack, verdict=Verdict.REVERT,
-        from_percent=percent, to_percent=target, changes=changes, base=sight.tip, evidence_at=now, asked_by=_name(by),
+        from_percent=percent, to_percent=min(target, percent), changes=changes, base=sight.tip, evidence_at=now,
+        asked_by=_name(by),
     )  # fmt: skip
-    return _opened(branches, forge, sight, proposal, [f"Asked for by {proposal.asked_by}: {reason}", *notes])
+    reasons = [f"Asked for by {proposal.asked_by}: {reason}", *notes, *more]
+    return _opened(branches, forge, sight, proposal, reasons)
 
 
 def _target(stack: str, percent: int, history: History) -> int:
@@ -154,7 +167,8 @@ def _as_low(branches: Branches, prs: Sequence[PullRequest], proposal: Proposal) 
         if found is None or found.closed_reason or not found.asked_by:
             continue
         goes_as_low = found.to_percent <= proposal.to_percent and found.from_percent == proposal.from_percent
-        if goes_as_low and branches.is_ours(pr, found):
+        pauses = "intake" in found.changes or "intake" not in proposal.changes
+        if goes_as_low and pauses and branches.is_ours(pr, found):
             return pr
     return None
 

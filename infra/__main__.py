@@ -15,6 +15,7 @@ from infra.parameter import PercentParameter, PercentParameterArgs, SettingsPara
 from infra.pipeline import Pipeline, PipelineArgs
 from infra.scaling import Scaling, ScalingArgs
 from infra.service import Service, ServiceArgs
+from infra.stop import StopParameter, StopParameterArgs, Stopped
 
 config = StackConfig.load()
 settings, variants = config.service, config.variants
@@ -24,6 +25,7 @@ boundary = config.pipeline.permissions_boundary_arn if config.pipeline else None
 tags = {"managed-by": "pulumi", STACK_TAG: config.stack, "pilot-service": settings.name, **config.tags}
 provider = aws.Provider("aws", region=config.region, default_tags=aws.ProviderDefaultTagsArgs(tags=tags))
 opts = pulumi.ResourceOptions(provider=provider)
+stopped = Stopped.read(config, pulumi.InvokeOptions(provider=provider))
 account = aws.get_caller_identity_output(opts=pulumi.InvokeOptions(provider=provider)).account_id
 
 network = Network("network", NetworkArgs(config=config.network), opts)
@@ -63,6 +65,8 @@ for variant in variants:
 parameter = PercentParameter("percent", PercentParameterArgs(
     cluster=settings.cluster, service=settings.name, percent=config.rollout.percent,
     after=[ingress.listener, *services]), opts)  # fmt: skip
+StopParameter("stop", StopParameterArgs(
+    config=config, stopped=stopped, after=[parameter, *([polled] if polled else [])]), opts)  # fmt: skip
 
 pipeline = None
 if config.pipeline:

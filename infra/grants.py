@@ -66,6 +66,7 @@ def reads(owned: Owned) -> list[Statement]:
         allow("see the log groups", ["logs:DescribeLogGroups", "logs:ListTagsForResource"], owned.log_groups),
         allow("see the alarms", ["cloudwatch:DescribeAlarms", "cloudwatch:ListTagsForResource"], owned.alarms),
         allow("see the parameters", ["ssm:GetParameter", "ssm:GetParameters"], owned.parameters),
+        allow("find the parameters", "ssm:GetParametersByPath", [owned.parameters_path, owned.parameters]),
         allow("see the tags of the parameters", "ssm:ListTagsForResource", owned.parameters),
         allow("see the topic", ["sns:GetTopicAttributes", "sns:ListTagsForResource"], owned.topic),
         allow("see who is told", "sns:GetSubscriptionAttributes", owned.topic),

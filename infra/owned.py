@@ -80,6 +80,12 @@ class Owned:
         return self.arn("ssm", f"parameter/pilot/{service.cluster}/{service.name}/*")
 
     @property
+    def parameters_path(self) -> pulumi.Output[str]:
+        """What listing the parameters is a permission for."""
+        service = self.config.service
+        return self.arn("ssm", f"parameter/pilot/{service.cluster}/{service.name}")
+
+    @property
     def topic(self) -> pulumi.Output[str]:
         return self.arn("sns", f"{self.prefix}-alarms")
 

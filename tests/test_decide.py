@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from controller.model import (
     Intake,
     KpiStatus,
     Proportion,
+    Stop,
     TriggerResult,
     TriggerStatus,
     Unreadable,
@@ -346,3 +348,59 @@ def test_reverts_are_counted_since_a_person_last_changed_the_file() -> None:
     assert past(0, 10, 20, 10, 20, 10).reverts == 2
     assert past(0, 10, 20, 10, 20, 10, 20, person_last=True).reverts == 0
     assert past(0, 10, 20, 10, 20).reverts == 1
+
+
+# ---------------------------------------------------------------- what a person stopped in AWS
+
+STOP = Stop(0, NOW - timedelta(minutes=5), "Ana", "users complain")
+STOPPED = "stopped at 0 % in AWS by Ana at 2026-05-20 11:55 UTC: users complain"
+
+
+@pytest.mark.parametrize(
+    ("percent", "intake", "stop", "to", "changes"),
+    [
+        pytest.param(20, Intake.OPEN, STOP, 0, {"percent": (20, 0), "intake": ("open", "paused")}, id="kill"),
+        pytest.param(20, Intake.PAUSED, STOP, 0, {"percent": (20, 0)}, id="paused already"),
+        pytest.param(20, Intake.OPEN, replace(STOP, percent=10), 10,
+                     {"percent": (20, 10), "intake": ("open", "paused")}, id="rollback"),
+        pytest.param(10, Intake.OPEN, replace(STOP, percent=20), 10, {"intake": ("open", "paused")}, id="intake alone"),
+        pytest.param(0, Intake.OPEN, STOP, 0, {"intake": ("open", "paused")}, id="nobody was in"),
+    ],
+)  # fmt: skip
+def test_git_is_brought_to_what_a_person_stopped(
+    percent: int, intake: Intake, stop: Stop, to: int, changes: dict[str, Any]
+) -> None:
+    there = declared(percent, intake=intake)
+    for seen in (live(stop.percent, stop=stop), Unreadable("no answer", stop)):
+        decision = decide(facts(percent, declared=there, live=seen))
+
+        assert (decision.verdict, decision.to_percent, decision.changes) == (Verdict.REVERT, to, changes)
+        assert decision.reasons[0].startswith(f"stopped at {stop.percent} % in AWS by Ana at")
+
+
+def test_a_stop_with_which_the_file_agrees_waits_for_pulumi_up() -> None:
+    decision = decide(facts(0, declared=declared(0, intake=Intake.PAUSED), live=live(0, stop=STOP)))
+
+    assert decision.verdict is Verdict.HOLD
+    assert decision.reasons[0] == (
+        f"{STOPPED}; Pulumi.prod.yaml agrees: run pulumi up --stack prod, which ends the stop"
+    )
+
+
+def test_an_image_that_was_rolled_back_must_be_another_in_the_file() -> None:
+    stop = replace(STOP, image=SERVICE.image)
+    decision = decide(facts(0, declared=declared(0, intake=Intake.PAUSED), live=live(0, image="former", stop=stop)))
+
+    assert "the image that was rolled back is still declared: name another in Pulumi.prod.yaml" in decision.reasons[0]
+
+
+def test_a_stop_that_somebody_undid_is_said() -> None:
+    decision = decide(facts(20, live=live(20, stop=STOP)))
+
+    assert decision.reasons[0] == f"{STOPPED}; live is 20 % all the same: run pilot kill --stack prod again"
+
+
+def test_intake_that_is_live_otherwise_is_not_applied() -> None:
+    decision = decide(facts(10, declared=declared(10, intake=Intake.PAUSED), live=live(10, intake=Intake.OPEN)))
+
+    assert decision.reasons[0] == "intake declared paused, live open: run pulumi up --stack prod"

@@ -17,6 +17,7 @@ from controller.errors import ConfigError
 from controller.forges.git import Git
 from controller.forges.local import LocalForge
 from controller.messages import proposals, pull_request
+from controller.model import Intake, Stop
 from controller.ports import CheckState, PrState, PullRequest, RefUpdate
 from controller.rollback import Rollback, rollback
 from tests.forge_world import FILE_NAME, LocalWorld
@@ -400,3 +401,93 @@ def test_who_asks_again_where_one_was_edited_gets_another_and_is_told_of_it(worl
     assert world.back().lines[0].startswith("#2: does that already")
     world.reconcile()
     assert [pull.number for pull in world.open()] == [1, 2]
+
+
+# ---------------------------------------------------------------- what a person stopped in AWS
+
+
+def stopped(world: Real, percent: int, **more: Any) -> None:
+    """What `pilot kill` and `pilot rollback` leave in AWS, as far as the controller can see it."""
+    (cluster,) = world.live.applied
+    stop = Stop(percent, world.now, "Omar", "users complain", **more)
+    was = world.live.applied[cluster]
+    world.live.applied[cluster] = replace(was, percent=percent, intake=Intake.PAUSED, stop=stop, since=world.now)
+
+
+def test_git_follows_a_kill_in_the_next_pass_and_the_update_ends_it(world: Real) -> None:
+    stopped(world, 0)
+
+    outcome, _ = world.reconcile()
+
+    (pull,) = world.open()
+    assert pull.title == "rollout(prod): 20% -> 0% (revert)"
+    assert outcome.decision is not None
+    assert outcome.decision.reasons[0].startswith("stopped at 0 % in AWS by Omar at")
+    assert "stopped at 0 % in AWS by Omar" in pull.body
+    text = world.file(pull.branch)
+    assert b"percent: 0 " in text
+    assert b"intake: paused " in text
+    assert world.reconcile()[1] == []
+    (cluster, live), *_ = world.live.applied.items()
+    world.merge(pull.number)
+    world.live.applied[cluster] = live  # merging applies too, in this world
+    outcome, _ = world.reconcile()
+    assert outcome.decision is not None
+    assert outcome.decision.reasons[0].endswith("agrees: run pulumi up --stack prod, which ends the stop")
+    assert world.open() == []
+
+
+def test_where_the_percent_may_stay_the_intake_alone_is_proposed(world: Real) -> None:
+    stopped(world, 20, image="another")
+
+    world.reconcile()
+
+    (pull,) = world.open()
+    assert pull.title == "rollout(prod): intake open -> paused"
+    assert world.file(pull.branch) == world.file().replace(b"intake: open ", b"intake: paused ")
+    assert "the percent stays 20 %" in pull.body
+    assert world.reconcile()[1] == []
+
+
+def test_a_deeper_stop_overtakes_the_pull_request_of_the_first(world: Real) -> None:
+    stopped(world, 10)
+    world.reconcile()
+    stopped(world, 0)
+
+    world.reconcile()
+
+    assert [pull.title for pull in world.open()] == ["rollout(prod): 20% -> 0% (revert)"]
+
+
+def test_the_rollback_of_a_person_pauses_the_intake_in_git_too_and_stays_alone(world: Real) -> None:
+    stopped(world, 10)
+    done = world.back(to=10, paused=True, notes=["step 3: api:3 serves"])
+
+    outcome, steps = world.reconcile()
+
+    (pull,) = world.open()
+    assert (steps, outcome.error) == ([], None)
+    assert world.file(pull.branch) == (
+        world.file().replace(b"percent: 20 ", b"percent: 10 ").replace(b"intake: open ", b"intake: paused ")
+    )
+    assert "step 3: api:3 serves" in pull.body
+    assert world.back(to=10, paused=True).pull_request == replace(pull, check=pull.check)
+    assert done.pull_request is not None
+    world.merge(pull.number)
+    assert world.back(to=10, paused=True) == Rollback(
+        None, ("Pulumi.prod.yaml says so already; next: pulumi up --stack prod",)
+    )
+
+
+def test_it_pauses_the_intake_beside_all_that_the_advance_changed(world: Real) -> None:
+    before = world.file()
+    text = before.decode()
+    old = text[text.index("percent: 20 ") : text.index("micPrompt: primer") + len("micPrompt: primer")]
+    world.commit("main", old, old.replace("percent: 20 ", "percent: 50 ").replace("primer", "native"))
+    world.up()
+
+    world.back(to=20, paused=True)
+
+    (pull,) = world.open()
+    assert world.file(pull.branch) == before.replace(b"intake: open ", b"intake: paused ")
+    assert world.reconcile()[1] == []

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from controller.model import Decision, Verdict
+from controller.model import Decision, Intake, Verdict
 
 PATTERN = re.compile(r"<!-- rollout:v1 ([A-Za-z0-9+/=]+) -->")
 PREFIX = "rollout/"
@@ -126,8 +126,9 @@ def parse(text: str) -> Proposal | None:
     """
     The proposal in a pull request's body; None where there is none, more than one, or one that we would not write.
 
-    What changes is what the verdict says: a revert lowers, and a flip leaves the percent. Whose it is, whether its
-    branch holds what it says, and whether the file is where it starts from, is not to be read here.
+    What changes is what the verdict says: a revert lowers, or only pauses the intake, and a flip leaves the percent.
+    Whose it is, whether its branch holds what it says, and whether the file is where it starts from, is not to be read
+    here.
     """
     found = PATTERN.findall(text)
     if len(found) != 1:
@@ -171,7 +172,8 @@ def _says_one_thing(proposal: Proposal) -> bool:
         return False
     match proposal.verdict:
         case Verdict.REVERT:
-            return percent is not None and end < start
+            pauses = set(others) == {"intake"} and others["intake"][1] == Intake.PAUSED and end == start
+            return pauses if percent is None else end < start
         case Verdict.FLIP:
             flags = bool(others) and all(path.startswith("flags.") for path in others)
             return percent is None and end == start and flags and not proposal.asked_by

@@ -20,7 +20,7 @@ REASONS = 20  # more are no reading matter
 
 def title(proposal: Proposal) -> str:
     """The pull request's title and the commit's subject."""
-    if proposal.verdict is Verdict.FLIP:
+    if "percent" not in proposal.changes:
         moves = ", ".join(f"{path} {old} -> {new}" for path, (old, new) in proposal.changes.items())
         return f"rollout({proposal.stack}): {moves}"
     move = f"rollout({proposal.stack}): {proposal.from_percent}% -> {proposal.to_percent}%"
@@ -140,6 +140,8 @@ def _undo(proposal: Proposal, base_branch: str) -> str:
 
 def verdict_sentence(proposal: Proposal) -> str:
     """The proposal in one sentence."""
+    if proposal.verdict is Verdict.REVERT and "percent" not in proposal.changes:
+        return f"Pause the intake in {proposal.stack}, as it is in AWS; the percent stays {proposal.from_percent} %."
     if proposal.verdict is Verdict.REVERT:
         move = f"from {proposal.from_percent} % to {proposal.to_percent} %"
         return f"Take the pilot in {proposal.stack} back {move} of users."

@@ -30,7 +30,7 @@ _VERDICT = {
 def verdict_line(decision: Decision) -> Text:
     """The verdict and its deciding reason."""
     move = ""
-    if decision.verdict in (Verdict.ADVANCE, Verdict.REVERT):
+    if decision.from_percent != decision.to_percent:
         move = f" {decision.from_percent} % -> {decision.to_percent} %"
     head = Text(f"{decision.verdict}{move}", style=_VERDICT[decision.verdict])
     return head.append(f": {decision.reasons[0]}", style="default")

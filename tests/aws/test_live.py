@@ -14,11 +14,11 @@ import boto3
 import pulumi_aws
 import pytest
 from botocore.config import Config
-from botocore.exceptions import NoCredentialsError
+from botocore.exceptions import ClientError, NoCredentialsError
 from botocore.stub import Stubber
 
 from controller.aws.live import EcsLiveState, client_factory
-from controller.model import Deployment, Exposure, Live, Service, Unreadable
+from controller.model import Deployment, Exposure, Intake, Live, Service, Unreadable
 from controller.rehearsal.localcloud import InProcess, LocalAws
 
 with warnings.catch_warnings(action="ignore"):
@@ -43,7 +43,15 @@ def stubbed(*answers: tuple[str, dict[str, Any]], error: str = "") -> Unreadable
             stub.add_client_error("describe_services", error, "no", 400)
         for operation, answer in answers:
             stub.add_response(operation, answer)
-        return EcsLiveState(lambda _service, _region: client).read(SERVICE, Exposure.FLAG, None)
+        clients = {"ecs": client, "ssm": NoStop()}
+        return EcsLiveState(lambda service, _region: clients[service]).read(SERVICE, Exposure.FLAG, None)
+
+
+class NoStop:
+    """Systems Manager of a service that nobody stopped."""
+
+    def get_parameter(self, **_: str) -> None:
+        raise ClientError({"Error": {"Code": "ParameterNotFound", "Message": "no"}}, "GetParameter")
 
 
 class Stack:
@@ -128,6 +136,7 @@ def test_flag_reads_the_percent_of_the_running_task_definition(flag: Stack) -> N
         task_definition=f"{TASK}:2",
         detail=live.detail,
         applied=applied,
+        intake=Intake.OPEN,
     )
     assert live.detail.endswith("completed.")
 
@@ -215,6 +224,7 @@ def test_traffic_reads_the_weight_and_the_parameters_date(traffic: Stack) -> Non
         task_definition=f"{TASK}:1",
         detail=live.detail,
         applied=applied,
+        intake=Intake.OPEN,
     )
 
 
@@ -253,6 +263,7 @@ def test_flag_that_is_polled_reads_percent_flags_and_date_of_the_parameter(polle
         task_definition=f"{TASK}:1",
         detail=live.detail,
         applied=applied,
+        intake=Intake.OPEN,
     )
 
 
@@ -442,7 +453,7 @@ def test_an_aws_that_cannot_be_reached_is_unreadable(monkeypatch: pytest.MonkeyP
     read = EcsLiveState(clients).read(SERVICE, Exposure.FLAG, "us-east-1")
 
     assert isinstance(read, Unreadable)
-    assert read.reason.startswith("ecs:DescribeServices: EndpointConnectionError")
+    assert read.reason.startswith("ssm:GetParameter: EndpointConnectionError")
 
 
 def test_a_client_that_cannot_be_made_is_unreadable() -> None:

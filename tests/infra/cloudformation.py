@@ -285,5 +285,5 @@ _TYPES: dict[str, Callable[[Bag], Said]] = {
     "aws:sqs/queue:Queue": _as(
         "AWS::SQS::Queue", name="QueueName", messageRetentionSeconds="MessageRetentionPeriod"
     ),
-    "aws:ssm/parameter:Parameter": _as("AWS::SSM::Parameter"),
+    "aws:ssm/parameter:Parameter": _as("AWS::SSM::Parameter", overwrite=""),
 }  # fmt: skip

@@ -41,6 +41,7 @@ class Program(mocks.Mocks):
                 "names": ["zone-a", "zone-b", "zone-c"],
                 "id": "zones",
             },
+            "aws:ssm/getParametersByPath:getParametersByPath": {"names": [], "values": [], "id": "parameters"},
             "aws:index/getCallerIdentity:getCallerIdentity": {"accountId": ACCOUNT, "id": ACCOUNT},
         }[args.token]
 

@@ -198,7 +198,7 @@ def test_the_other_exposure_applies_too_and_its_stage_changes_as_little(
     kinds = sorted(step.type.rsplit(":", 1)[1] for step in story.runs["advance"].steps)
     expected = {"flag": ["Parameter", "Service", "TaskDefinition"], "traffic": ["Listener", "Parameter"]}
     assert kinds == expected[exposure]
-    assert story.aws["advance"]["parameters"] == {"percent": "10"}
+    assert story.aws["advance"]["parameters"] == {"percent": "10", "stop": "none"}
 
 
 def test_an_app_that_polls_gets_the_stage_without_a_new_task(pulumi_command: Path) -> None:

@@ -2,9 +2,9 @@
 Give moto's ECS the life of a real one: deployments that begin, complete, fail and roll back.
 
 moto 5.2.5 forgets deployment settings at create, leaves `deployments` on the first revision at
-update, accepts a second service of a name and an inactive revision, lists deleted services, and
-never finishes a deployment. While `EcsLife.installed()` is entered, its backend does as ECS does,
-on a clock that is given; time passes for it only in `tick`.
+update, accepts a second service of a name and an inactive revision, lists deleted services,
+never finishes a deployment, and tells of none that is over. While `EcsLife.installed()` is
+entered, its backend does as ECS does, on a clock that is given; time passes for it only in `tick`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 from unittest.mock import patch
 
 from moto.cloudwatch.models import cloudwatch_backends
+from moto.core.responses import ActionResult
 from moto.ecs.exceptions import InvalidParameterException
 from moto.ecs.models import EC2ContainerServiceBackend, Service, ecs_backends
 from moto.ecs.responses import EC2ContainerServiceResponse
@@ -40,6 +41,7 @@ class EcsLife:
         self.now = now
         self.ticks = ticks
         self.bad_images: set[str] = set()
+        self.past: list[dict[str, Any]] = []  # service deployments, oldest first, each with its `revision`
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -55,6 +57,8 @@ class EcsLife:
                 self._registering(backend.register_task_definition),
             ),
             patch.object(response, "create_service", _remembering(response.create_service)),
+            patch.object(response, "list_service_deployments", self._listing_deployments(), create=True),
+            patch.object(response, "describe_service_revisions", self._describing_revisions(), create=True),
         ):
             yield
 
@@ -111,6 +115,26 @@ class EcsLife:
 
         return register
 
+    def _listing_deployments(self) -> Callable[..., ActionResult]:
+        def list_service_deployments(response: EC2ContainerServiceResponse) -> ActionResult:
+            cluster, name = response._get_param("cluster", "default"), response._get_param("service")
+            service = response.ecs_backend._get_service(cluster, name)
+            wanted = response._get_param("status") or ["SUCCESSFUL", "IN_PROGRESS", "STOPPED", "ROLLBACK_SUCCESSFUL"]
+            found = [one for one in self.past if one["serviceArn"] == service.arn and one["status"] in wanted]
+            return ActionResult({"serviceDeployments": found[::-1][: response._get_param("maxResults") or 20]})
+
+        return list_service_deployments
+
+    def _describing_revisions(self) -> Callable[..., ActionResult]:
+        def describe_service_revisions(response: EC2ContainerServiceResponse) -> ActionResult:
+            asked = response._get_param("serviceRevisionArns")
+            if len(asked) > 20:
+                raise InvalidParameterException("serviceRevisionArns can have at most 20 items.")
+            found = [one["revision"] for one in self.past if one["targetServiceRevisionArn"] in asked]
+            return ActionResult({"serviceRevisions": found, "failures": []})
+
+        return describe_service_revisions
+
     # ------------------------------------------------------------ what time does
 
     def _begin(self, service: Service, reason: str) -> None:
@@ -135,8 +159,25 @@ class EcsLife:
             "createdAt": self._naive(),
             "updatedAt": self._naive(),
             "tick": 0,
+            # An alarm that fires already is not watched:
+            # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-alarm-failure.html
+            "watched": not _alarmed(service),
         }
         service.deployments.insert(0, fresh)
+        self._end(service, "STOPPED")
+        arn = service.arn.replace(":service/", ":service-revision/") + f"/{id_.rsplit('/', 1)[-1]}"
+        revision = {"serviceRevisionArn": arn, "serviceArn": service.arn, "taskDefinition": service.task_definition}
+        self.past.append({
+            "serviceDeploymentArn": arn.replace(":service-revision/", ":service-deployment/"),
+            "serviceArn": service.arn, "targetServiceRevisionArn": arn, "status": "IN_PROGRESS",
+            "createdAt": self._naive(), "startedAt": self._naive(), "revision": revision,
+        })  # fmt: skip
+
+    def _end(self, service: Service, status: str) -> None:
+        """Say how the service's deployment under way has ended."""
+        for one in self.past:
+            if one["serviceArn"] == service.arn and one["status"] == "IN_PROGRESS":
+                one |= {"status": status, "finishedAt": self._naive()}
 
     def _step(self, backend: EC2ContainerServiceBackend, service: Service) -> None:
         primary: dict[str, Any] = service.deployments[0]
@@ -151,7 +192,7 @@ class EcsLife:
             primary["failedTasks"] += service.desired_count
         # The threshold of AWS: half of the desired count, at least 3 and at most 200.
         threshold = min(200, max(3, math.ceil(service.desired_count / 2)))
-        if alarms.get("enable") and _firing(backend, alarms.get("alarmNames") or []):
+        if primary["watched"] and _alarmed(service):
             self._fail(service, "alarm detected.", back=bool(alarms.get("rollback")))
         elif bad and breaker.get("enable") and primary["failedTasks"] >= threshold:
             reason = "circuit breaker: tasks failed to start."
@@ -168,6 +209,7 @@ class EcsLife:
             "pendingCount": 0,
         }
         service.deployments[:] = [primary]
+        self._end(service, "SUCCESSFUL")
         service.running_count, service.pending_count = service.desired_count, 0
 
     def _fail(self, service: Service, reason: str, *, back: bool) -> None:
@@ -179,6 +221,7 @@ class EcsLife:
             "runningCount": 0,
             "pendingCount": 0,
         }
+        self._end(service, "ROLLBACK_SUCCESSFUL" if back else "STOPPED")
         good = [one for one in service.deployments if one["rolloutState"] == "COMPLETED"]
         if back and good:
             service.task_definition = str(good[0]["taskDefinition"])
@@ -201,8 +244,11 @@ def _active(backend: EC2ContainerServiceBackend, task_definition: str) -> str:
     return str(definition.arn)
 
 
-def _firing(backend: EC2ContainerServiceBackend, names: list[str]) -> bool:
-    alarms = cloudwatch_backends[backend.account_id][backend.region_name].alarms
+def _alarmed(service: Service) -> bool:
+    """Whether an alarm fires that is to stop the service's deployments."""
+    asked = (getattr(service, "deployment_configuration", None) or {}).get("alarms") or {}
+    alarms = cloudwatch_backends[service.arn.split(":")[4]][service.region_name].alarms
+    names = asked.get("alarmNames") or [] if asked.get("enable") else []
     return any(name in alarms and alarms[name].state_value == "ALARM" for name in names)
 
 

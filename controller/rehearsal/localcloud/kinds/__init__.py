@@ -11,6 +11,7 @@ from controller.rehearsal.localcloud.shapes import BadInputError, Bag
 
 _MODULES = (ec2, nat, elb, iam, account, ecs, scaling, s3, messaging)
 _BY_TOKEN: dict[str, type[Kind]] = {kind.token: kind for module in _MODULES for kind in module.KINDS}
+_SHOWN = {"arns": "ARN", "names": "Name", "types": "Type", "values": "Value"}
 
 
 def kind_of(token: str, aws: Aws) -> Kind:
@@ -30,4 +31,8 @@ def invoke(token: str, arguments: Bag, aws: Aws) -> Bag:
     if token == "aws:index/getCallerIdentity:getCallerIdentity":
         # A client of STS would cost more than all that it says.
         return {"accountId": DEFAULT_ACCOUNT_ID, "arn": "", "userId": "", "id": DEFAULT_ACCOUNT_ID}
+    if token == "aws:ssm/getParametersByPath:getParametersByPath":
+        found = aws.call("ssm", "GetParametersByPath", arguments)["Parameters"]
+        shown = {name: [one[key] for one in found] for name, key in _SHOWN.items()}
+        return {**shown, "path": arguments["path"], "id": arguments["path"]}
     raise BadInputError(f"{token}({arguments}) is not among the functions of the local AWS")
