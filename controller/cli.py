@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from controller import operations_commands
+from controller import launch_commands, operations_commands
 from controller.breakglass_commands import kill, rollback
 from controller.errors import ConfigError, PilotError, TransientError
 
@@ -191,6 +191,10 @@ def history(stack: str) -> int:
     for line in screens.history(past):
         _console().print(line)
     return 0
+
+
+for command in (launch_commands.preflight, launch_commands.doctor, launch_commands.watch):
+    cli.add_command(command)
 
 
 # ---------------------------------------------------------------- infrastructure

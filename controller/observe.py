@@ -14,11 +14,11 @@ from datetime import datetime
 from functools import lru_cache
 from itertools import chain
 
-from controller import decide, evidence, stackfile, triggers
+from controller import decide, evidence, readiness, stackfile, triggers
 from controller.errors import ConfigError, PilotError
 from controller.history import History
 from controller.messages import incident, proposals, pull_request
-from controller.model import Commit, Declared, Live, Recorded, Unreadable, Verdict, Window
+from controller.model import Commit, Declared, Live, Readiness, Recorded, Unreadable, Verdict, Window
 from controller.policy import Policy, load
 from controller.ports import (
     FileCommit,
@@ -79,11 +79,12 @@ def look(repository: Repository) -> Sight:
     names = sorted(m[1] for name in repository.files(tip) if (m := _STACK_FILE.match(name)))
     if not names:
         raise ConfigError(f"no Pulumi.<stack>.yaml at the root of {tip[:8]}; add one per environment")
-    for name in policy.stacks:
-        if name not in names:  # a misspelt name would drop the gate between two stacks without a word
+    named = {name: f"stacks.{name}" for name in policy.stacks}
+    named |= {name: f"operations.preflight.stacks: {name}" for name in policy.operations.preflight.stacks}
+    for name, place in named.items():
+        if name not in names:  # a misspelt name would drop a gate without a word
             trouble = trouble or (
-                f"{POLICY_FILE}: stacks.{name}: there is no {stack_file(name)} at {tip[:8]}; "
-                f"stacks here: {', '.join(names)}"
+                f"{POLICY_FILE}: {place}: there is no {stack_file(name)} at {tip[:8]}; stacks here: {', '.join(names)}"
             )
     digest = hashlib.sha256(data).hexdigest()
     return Sight(tip, policy, digest, _in_order(names, policy), trouble, _incidents(repository, tip))
@@ -164,6 +165,7 @@ def observe(
         gap_ended=max((end for _, end in recorded.gaps), default=None),
         behind=decide.behind(declared, policy, ahead, (seen or {}).get(ahead)) if ahead else None,
         vetoes=_vetoes(facts, pull_requests),
+        readiness=ready(reader.repository, readiness.ref(stack)),
         incidents=tuple(sight.incidents.get(stack, ())),
     )
 
@@ -210,6 +212,12 @@ def past(repository: Repository, tip: str, stack: str) -> History:
     """The history of a stack file up to *tip*, from Git alone."""
     file = stack_file(stack)
     return History.of([_commit(item, file) for item in repository.history(tip, file)])
+
+
+def ready(repository: Repository, ref: str) -> Readiness | None:
+    """The preflight, or the drill, that is kept at *ref*."""
+    oid = repository.refs(ref).get(ref)
+    return readiness.parse(repository.read(oid, readiness.FILE)) if oid else None
 
 
 def _commit(item: FileCommit, file: str) -> Commit:

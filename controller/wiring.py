@@ -19,6 +19,7 @@ from controller.forges.cache import Cache
 from controller.forges.git import Git
 from controller.forges.local import LocalForge
 from controller.forges.patience import Patience
+from controller.model import Declared
 from controller.notify.told import Teller
 from controller.observe import Reader
 from controller.policy import Policy
@@ -230,6 +231,14 @@ def _place(settings: Settings) -> tuple[Address, str, str]:
 
 def _key(remote: str) -> str:
     return hashlib.sha256(remote.encode()).hexdigest()[:16]
+
+
+def way_back(settings: Settings, declared: Declared) -> tuple[bool, str]:
+    """Whether there is a revision of the stack's task definition to go back to, in words."""
+    from controller.aws.api import client_factory
+    from controller.aws.revisions import previous
+
+    return previous(client_factory(endpoint=settings.aws_endpoint), declared.service, declared.region)
 
 
 def drift(settings: Settings, folder: Path, stack: str) -> Drift:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from controller import evidence
+from controller.messages import readiness
 from controller.messages.markdown import escape, inert, link, sparkline
 from controller.messages.proposals import PATTERN, Proposal, digest, parse, render
 from controller.model import Decision, KpiEvidence, TriggerStatus, Verdict
@@ -75,6 +76,7 @@ def body(proposal: Proposal, decision: Decision, policy: Policy, *, base_branch:
         f"**{verdict_sentence(proposal)}**",
         _changes_table(proposal),
         "\n".join(["### Why", *(f"- {escape(reason)}" for reason in decision.reasons[:REASONS])]),
+        readiness.checklist(decision.readiness) if decision.readiness else "",
         evidence_table(decision, policy),
         _triggers_table(decision),
         "### What happens on merge\n" + _on_merge(proposal, policy),

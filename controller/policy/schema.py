@@ -12,11 +12,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from controller.model import Query
-from controller.policy.operations import Operations
-from controller.policy.parts import Name, Part
+from controller.policy.operations import Operations, StackName
+from controller.policy.parts import Name, Part, Rate
 from controller.policy.values import Bound, BoundText, Duration, Level, Share, Texts
 
-StackName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
 Percent = Annotated[int, Field(strict=True, ge=0, le=100)]
 
 
@@ -59,30 +58,6 @@ class Source(Part):
         if self.kind == "events-api" and not self.url:
             raise ValueError("kind events-api needs url")
         return self
-
-
-class Rate(Part):
-    """Good or bad events over matching units, or (`within`) exposed users whom the event followed in time."""
-
-    event: str
-    where: Mapping[str, Texts] = {}
-    good: Annotated[Mapping[str, Texts], Field(min_length=1)] | None = None
-    bad: Annotated[Mapping[str, Texts], Field(min_length=1)] | None = None
-    within: Duration | None = None
-    unit: str = "user"
-    every: Duration | None = None
-
-    @model_validator(mode="after")
-    def _outcome(self) -> Rate:
-        if sum(x is not None for x in (self.good, self.bad, self.within)) != 1:
-            raise ValueError("give exactly one of good, bad and within")
-        return self
-
-    def query(self, name: str, **more: Any) -> Query:
-        return Query(
-            name, self.event, self.where, self.good, self.bad,
-            within=self.within, needs=tuple(self.bad or ()), unit=self.unit, every=self.every, **more,
-        )  # fmt: skip
 
 
 class Quantile(Part):
