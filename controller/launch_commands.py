@@ -75,9 +75,31 @@ def preflight(stack: str, by: str, keep: bool, as_json: bool) -> int:
 
 
 @click.command()
-def doctor() -> int:
-    """Look at everything that the controller needs, and say what to do where it is not there."""
-    return 0
+@click.option("--json", "as_json", is_flag=True, help="One JSON array.")
+def doctor(as_json: bool) -> int:
+    """Look at all that the controller needs, change nothing, and say what to do where it is not there."""
+    from controller import wiring
+    from controller.errors import PilotError
+    from controller.launch import doctor as looking
+    from controller.messages import readiness
+
+    console = _console()
+    try:
+        settings = _settings()
+        world = wiring.world(settings, _now)
+    except PilotError as error:
+        found = [*looking.versions(wiring.pulumi), looking.trouble("settings", error)]
+    else:
+        try:
+            with console.status("looking ..."):
+                found = list(looking.examine(wiring.examination(settings, world, _now), now=_now()))
+        finally:
+            world.close()
+    if as_json:
+        click.echo(json.dumps(readiness.findings_json(found)))
+    else:
+        console.print(readiness.findings_table(found))
+    return looking.exit_code(found)
 
 
 @click.command()

@@ -19,6 +19,7 @@ from controller.forges.cache import Cache
 from controller.forges.git import Git
 from controller.forges.local import LocalForge
 from controller.forges.patience import Patience
+from controller.launch import doctor
 from controller.model import Declared
 from controller.notify.told import Teller
 from controller.observe import Reader
@@ -231,6 +232,32 @@ def _place(settings: Settings) -> tuple[Address, str, str]:
 
 def _key(remote: str) -> str:
     return hashlib.sha256(remote.encode()).hexdigest()[:16]
+
+
+def examination(settings: Settings, world: World, now: Callable[[], datetime]) -> doctor.Means:
+    """What the doctor looks with."""
+    from controller.aws import permissions
+    from controller.aws.api import client_factory
+
+    clients = client_factory(endpoint=settings.aws_endpoint)
+
+    def skews(declared: Declared, policy: Policy) -> dict[str, float]:
+        aws = permissions.clock(clients, declared.region, now())
+        found = {} if aws is None else {"AWS": aws}
+        source = doctor.skew(policy.source.url, now) if policy.source.url else None
+        return found if source is None else found | {"the events API": source}
+
+    return doctor.Means(
+        reader=world.reader,
+        forge=world.forge,
+        forge_kind=kind(settings),
+        warning=warning(settings),
+        may_push=repository(settings).try_push,
+        aws=lambda declared: permissions.examine(clients, declared),
+        skews=skews,
+        pulumi=pulumi,
+        environment=os.environ,
+    )
 
 
 def way_back(settings: Settings, declared: Declared) -> tuple[bool, str]:
