@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +16,7 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from controller.messages.board import Board
     from controller.settings import Settings
 
 
@@ -30,6 +34,17 @@ def _settings() -> Settings:
     from controller.settings import Settings
 
     return Settings.load(os.environ)
+
+
+def _seconds(duration: str) -> float:
+    from pydantic import TypeAdapter, ValidationError
+
+    from controller.policy.values import Duration
+
+    try:
+        return TypeAdapter(Duration).validate_python(duration).total_seconds()
+    except ValidationError as error:
+        raise click.BadParameter(error.errors()[0]["msg"], param_hint="--every") from None
 
 
 def _me() -> str:
@@ -103,6 +118,55 @@ def doctor(as_json: bool) -> int:
 
 
 @click.command()
-def watch() -> int:
-    """Show the first two hours of a launch on one screen."""
+@click.option("--stack", required=True)
+@click.option("--every", default="30s", show_default=True, help="Look again after this long.")
+@click.option("--once", is_flag=True, help="Look once, and exit with 0 where all is well, else 2.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a look.")
+def watch(stack: str, every: str, once: bool, as_json: bool) -> int:
+    """Watch a launch on one screen: each line of the runbook with its state, and what to do; Ctrl-C ends it."""
+    from controller import wiring
+    from controller.launch import watch as watching
+    from controller.messages.board import State, screen
+    from controller.messages.board import as_json as told
+
+    world, console = wiring.world(_settings(), _now), _console()
+    pause = _seconds(every)
+
+    def look() -> Board:
+        return watching.look(world.reader, world.forge, stack=stack, now=_now())
+
+    try:
+        if once or as_json or not console.is_terminal:
+            while True:
+                seen = look()
+                lines = screen(seen, width=max(console.width, 80), height=1000)
+                click.echo(json.dumps(told(seen)) if as_json else "\n".join(line.plain for line in lines))
+                if once:
+                    return 2 if seen.state in (State.LOOK, State.ACT) else 0
+                time.sleep(pause)
+        _live(console, look, pause)
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        world.close()
     return 0
+
+
+def _live(console: Console, look: Callable[[], Board], pause: float) -> None:
+    """Show the newest look until stopped; what cannot be looked at leaves the last one, and says so."""
+    from rich.console import Group
+    from rich.live import Live
+
+    from controller.errors import TransientError
+    from controller.messages.board import screen
+
+    seen = look()
+    with Live(console=console, screen=True, auto_refresh=False) as live:
+        while True:
+            lines = screen(seen, width=console.width, height=console.height)
+            live.update(Group(*lines), refresh=True)
+            time.sleep(pause)
+            try:
+                seen = look()
+            except TransientError as error:
+                seen = replace(seen, trouble=str(error))
