@@ -13,11 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from controller.errors import ConfigError
+
 if TYPE_CHECKING:
     from rich.console import Console
 
     from controller.messages.board import Board
+    from controller.model import CheckResult
+    from controller.policy import Policy
     from controller.settings import Settings
+    from controller.wiring import World
 
 
 def _console() -> Console:
@@ -55,8 +60,11 @@ def _me() -> str:
 @click.option("--stack", required=True, help="The stack that users are to be let into.")
 @click.option("--by", default=_me, help="Who looks.")
 @click.option("--keep/--no-keep", default=True, help="Push the result, which lets users in; on by default.")
+@click.option("--drill", is_flag=True, help="First try the kill switch, in the stack that goes first.")
+@click.option("--send-test", is_flag=True, help="Send a test message to every channel.")
+@click.option("--yes", is_flag=True, help="Do not ask for the stack's name to be typed before a drill.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object; nobody is asked anything.")
-def preflight(stack: str, by: str, keep: bool, as_json: bool) -> int:
+def preflight(stack: str, by: str, keep: bool, drill: bool, send_test: bool, yes: bool, as_json: bool) -> int:
     """Look at everything that must be true before the first user enters, and keep the result in Git."""
     from controller import wiring
     from controller.launch import checks
@@ -69,9 +77,9 @@ def preflight(stack: str, by: str, keep: bool, as_json: bool) -> int:
     means = looking.Means(
         reader=world.reader,
         forge=world.forge,
-        way_back=lambda declared: wiring.way_back(settings, declared),
+        way_back=lambda declared: looking.way_back(wiring.glass(settings, declared)),
         perform=lambda check: checks.run(check, ask=ask),
-        environment=os.environ,
+        channels=lambda policy: _channels(world, policy, by=by, send_test=send_test),
     )
 
     def told(item: Any) -> None:
@@ -79,6 +87,8 @@ def preflight(stack: str, by: str, keep: bool, as_json: bool) -> int:
             console.print(readiness.check_line(item))
 
     try:
+        if drill:
+            _drill(world, settings, stack, by=by, yes=yes, told=told)
         made = looking.make(means, stack=stack, now=_now(), by=by, keep=keep, told=told)
     finally:
         world.close()
@@ -87,6 +97,61 @@ def preflight(stack: str, by: str, keep: bool, as_json: bool) -> int:
     else:
         console.print(readiness.preflight_end(made.found, made.decision, kept=keep))
     return 2 if made.found.failed else 0
+
+
+def _channels(world: World, policy: Policy, *, by: str, send_test: bool) -> list[str]:
+    """What keeps channels from being told; with *send_test* as a message to each shows."""
+    from controller.model import Announcement, News
+
+    notifier, now = world.notifier(policy), _now()
+    problems = notifier.problems()
+    if send_test and not problems:
+        kinds = {
+            News(channel.only[0]) if channel.only else News.LAUNCH for channel in policy.operations.channels.values()
+        }
+        for kind in sorted(kinds):
+            text = f"{by} tries whether this channel is heard. Nothing has happened."
+            problems += notifier.tell(Announcement(kind, "Test message", text), key=f"test/{kind}/{now.isoformat()}")
+    return problems
+
+
+def _drill(
+    world: World, settings: Settings, stack: str, *, by: str, yes: bool, told: Callable[[CheckResult], None]
+) -> None:
+    """
+    Try the kill switch in the stack that goes before *stack*, and keep what came of it.
+
+    Raises:
+        ConfigError: no stack goes first, or nobody typed its name.
+    """
+    from controller import observe, readiness, stackfile, wiring
+    from controller.launch import drill as trying
+    from controller.launch.kill import kill
+    from controller.launch.preflight import save
+    from controller.model import Readiness
+
+    sight = observe.look(world.reader.repository)
+    ahead = sight.policy.after(stack)
+    if ahead is None:
+        raise ConfigError(f"no stack goes before {stack} (stacks: after), and a drill is never made in {stack} itself")
+    if not yes and click.prompt(f"{ahead} goes to 0 % of users now. Type {ahead} to go on", err=True) != ahead:
+        raise ConfigError("another name was typed: nothing was done")
+    name = observe.stack_file(ahead)
+    declared = stackfile.read(world.reader.repository.read(sight.tip, name) or b"", name=name)
+    glass = wiring.glass(settings, declared)
+    found = []
+    for item in trying.drill(
+        kill(glass, reason="drill of the kill switch", by=by, now=_now()),
+        lambda: world.reader.live.read(declared.service, declared.rollout.exposure, declared.region),
+        lambda: glass.end(f"drill by {by}"),
+        now=_now,
+        wait=lambda length: time.sleep(length.total_seconds()),
+    ):
+        told(item)
+        found.append(item)
+    kept = Readiness(readiness.release(declared), _now(), by, tuple(found))
+    save(world.reader, readiness.drill_ref(ahead), kept, f"drill({ahead}): the kill switch")
+    click.echo(f"next: bring {ahead} back: pulumi up --refresh --stack {ahead}", err=True)
 
 
 @click.command()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from controller.drift import Drift
@@ -20,13 +21,16 @@ from controller.forges.git import Git
 from controller.forges.local import LocalForge
 from controller.forges.patience import Patience
 from controller.launch import doctor
-from controller.model import Declared
+from controller.model import Declared, Place
 from controller.notify.told import Teller
 from controller.observe import Reader
 from controller.policy import Policy
 from controller.ports import Forge, Source
 from controller.settings import ForgeKind, Settings
 from controller.sources.jsonlines import JsonLines
+
+if TYPE_CHECKING:
+    from controller.aws.breakglass import BreakGlass
 
 _PATIENCE = Patience()  # of the pass under way, with all that talks to the forge: a process makes one after the other
 
@@ -256,16 +260,17 @@ def examination(settings: Settings, world: World, now: Callable[[], datetime]) -
         aws=lambda declared: permissions.examine(clients, declared),
         skews=skews,
         pulumi=pulumi,
-        environment=os.environ,
+        channels=lambda policy: world.notifier(policy).problems(),
     )
 
 
-def way_back(settings: Settings, declared: Declared) -> tuple[bool, str]:
-    """Whether there is a revision of the stack's task definition to go back to, in words."""
+def glass(settings: Settings, declared: Declared) -> BreakGlass:
+    """What writes to the service of *declared* in an emergency, or in a drill."""
     from controller.aws.api import client_factory
-    from controller.aws.revisions import previous
+    from controller.aws.breakglass import BreakGlass
 
-    return previous(client_factory(endpoint=settings.aws_endpoint), declared.service, declared.region)
+    place = Place(declared.service.cluster, declared.service.name, declared.region)
+    return BreakGlass(client_factory(endpoint=settings.aws_endpoint), place)
 
 
 def drift(settings: Settings, folder: Path, stack: str) -> Drift:

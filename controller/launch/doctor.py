@@ -7,7 +7,7 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -35,8 +35,9 @@ class Means:
     """
     What the doctor looks with.
 
-    `may_push` raises where this account may not push. `aws` tells what stands in the way of a kill of what is declared,
-    and `skews` by how many seconds this clock is ahead of others, by their name. `pulumi` finds the command.
+    `may_push` raises where this account may not push. `channels` says what keeps channels from being told, `aws` what
+    stands in the way of a kill of what is declared, and `skews` by how many seconds this clock is ahead of others, by
+    their name. `pulumi` finds the command.
     """
 
     reader: observe.Reader
@@ -47,7 +48,7 @@ class Means:
     aws: Callable[[Declared], Iterator[Finding]]
     skews: Callable[[Declared, Policy], Mapping[str, float]]
     pulumi: Callable[[], Path]
-    environment: Mapping[str, str]
+    channels: Callable[[Policy], Sequence[str]]
 
 
 def examine(means: Means, *, now: datetime) -> Iterator[Finding]:
@@ -65,7 +66,7 @@ def examine(means: Means, *, now: datetime) -> Iterator[Finding]:
     else:
         yield Finding("policy", FINE, f"{len(sight.policy.stages)} stages, {len(sight.policy.kpis)} KPIs")
     yield from _guarded("forge", lambda: _forge(means))
-    yield from _launch_day(sight.policy, means.environment)
+    yield from _launch_day(sight.policy, means.channels(sight.policy))
     for stack in sight.stacks:
         yield from _guarded(f"{stack}: file", lambda stack=stack: _stack(means, sight, stack, now))  # type: ignore[misc]
 
@@ -161,15 +162,13 @@ def _forge(means: Means) -> Iterator[Finding]:
 # ---------------------------------------------------------------- launch day
 
 
-def _launch_day(policy: Policy, environment: Mapping[str, str]) -> Iterator[Finding]:
+def _launch_day(policy: Policy, unheard: Sequence[str]) -> Iterator[Finding]:
     day = policy.operations
     empty = [role for role in ("support", "technical", "qa") if not getattr(day.people, role).strip()]
     if empty:
         yield Finding("people", NOTE, f"nobody is named for {', '.join(empty)}", "fill in operations.people")
-    for name, channel in day.channels.items():
-        if not environment.get(channel.url_from, "").strip():
-            yield Finding(f"channel {name}", NOTE, f"{channel.url_from} is not set: nobody is told there",
-                          f"set {channel.url_from} to its address")  # fmt: skip
+    for sentence in unheard:
+        yield Finding("channels", NOTE, sentence, "see docs/guide.md, channels")
     for check in day.checks.values():
         program = _program(check.command) if isinstance(check, CommandCheck) else None
         if program is not None and shutil.which(program) is None:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from controller import decide, observe, readiness
+from controller.aws.breakglass import BreakGlass
 from controller.errors import ConfigError, PilotError, TransientError
 from controller.model import CheckResult, Decision, Declared, Deployment, Live, Readiness
+from controller.policy import Policy
 from controller.policy.operations import CommandCheck, HttpCheck, PersonCheck
 from controller.policy.values import length, number
 from controller.ports import CiState, Forge, RefUpdate
@@ -31,15 +33,15 @@ class Means:
     """
     What a preflight looks with.
 
-    `way_back` says whether there is a revision to go back to, and which. `perform` runs one check of the policy.
-    `environment` holds the addresses of channels.
+    `way_back` names the revision that a rollback would go back to; None where there is none. `perform` runs one check
+    of the policy. `channels` says what keeps channels from being told.
     """
 
     reader: observe.Reader
     forge: Forge
-    way_back: Callable[[Declared], tuple[bool, str]]
+    way_back: Callable[[Declared], str | None]
     perform: Callable[[Check], CheckResult]
-    environment: Mapping[str, str]
+    channels: Callable[[Policy], Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,17 @@ def make(
     if keep:
         save(means.reader, readiness.ref(stack), found, f"preflight({stack}): {_verdict(found)}")
     return Made(found, decide.decide(replace(seen[stack], readiness=found)))
+
+
+def way_back(glass: BreakGlass) -> str | None:
+    """
+    What a rollback would go back to after the launch: the newest revision of which a deployment completed.
+
+    Raises:
+        ConfigError, TransientError: AWS did not tell.
+    """
+    newest = next(glass.completed(), None)
+    return newest.name if newest else None
 
 
 def save(reader: observe.Reader, ref: str, found: Readiness, message: str) -> None:
@@ -131,15 +144,15 @@ class _Looking:
         """Each result, the slow ones last."""
         day = self.facts.policy.operations
         yield _timed("People named", self._people)
-        for name, channel in day.channels.items():
-            yield _timed(f"Channel {name}", lambda variable=channel.url_from: self._channel(variable))  # type: ignore[misc]
+        if day.channels:
+            yield _timed("Channels", self._channels)
         yield from self._checklist()
         if day.preflight.ci:
             yield _timed("CI of the commit", self._ci)
         yield from self._ahead()
         if day.preflight.drill is not None:
             yield _timed("Kill switch tried", self._drill)
-        yield _timed("Previous task definition", lambda: self.means.way_back(self.facts.declared))
+        yield _timed("Way back", self._way_back)
         if day.dashboard:
             yield self.means.perform(HttpCheck(title="Dashboard", url=day.dashboard))
         for name in day.preflight.checks:
@@ -152,10 +165,16 @@ class _Looking:
             return False, f"nobody is named for {', '.join(empty)}; fill in operations.people in rollout.yaml"
         return True, f"support {people.support}, technical {people.technical}, QA {people.qa}"
 
-    def _channel(self, variable: str) -> tuple[bool, str]:
-        if self.means.environment.get(variable, "").strip():
-            return True, f"{variable} is set"
-        return False, f"{variable} is not set here; set it to the channel's address"
+    def _channels(self) -> tuple[bool, str]:
+        problems = self.means.channels(self.facts.policy)
+        return not problems, "; ".join(problems) or f"{', '.join(self.facts.policy.operations.channels)} can be told"
+
+    def _way_back(self) -> tuple[bool, str]:
+        """After the launch, what serves now is the previous task definition."""
+        name = self.means.way_back(self.facts.declared)
+        if name is None:
+            return False, "no deployment has completed yet; a rollback would have none to go back to"
+        return True, f"{name}, once the next is live"
 
     def _checklist(self) -> Iterator[CheckResult]:
         path = self.facts.policy.operations.preflight.checklist

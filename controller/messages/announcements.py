@@ -16,12 +16,13 @@ from controller.policy import Policy
 from controller.policy.operations import Operations
 
 
-def launched(stack: str, percent: int, operations: Operations, *, at: datetime) -> Announcement:
-    """The first users are in."""
+def launched(stack: str, percent: int, operations: Operations, *, at: datetime | None) -> Announcement:
+    """The first users are in; without *at* it is still to come."""
     return Announcement(
         News.LAUNCH,
         f"Pilot launch in {stack}: {percent} % of users",
-        f"Pilot launch started at {instant(at)}. Monitoring closely for {spoken(operations.first_watch)}. "
+        f"Pilot launch started at {instant(at) if at else '(time)'}. "
+        f"Monitoring closely for {spoken(operations.first_watch)}. "
         f"Support lead: {operations.people.support or 'not named'}.\n{_places(stack, operations)}",
     )
 

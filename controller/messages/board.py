@@ -129,7 +129,7 @@ def _foot(facts: Facts, decision: Decision) -> Iterator[str]:
 def _revert(decision: Decision, pull_request: int | None) -> Iterator[str]:
     if decision.verdict is Verdict.REVERT:
         merge = f"merge #{pull_request}" if pull_request else "merge the revert that the next pass opens"
-        yield f"roll back at once: pilot rollback --stack {decision.stack}; then {merge}"
+        yield f'roll back: pilot rollback --stack {decision.stack} --reason "..."; then {merge}'
 
 
 # ---------------------------------------------------------------- rows

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from controller import evidence
-from controller.messages import readiness
+from controller.messages import announcements, readiness
 from controller.messages.markdown import escape, inert, link, sparkline
 from controller.messages.proposals import PATTERN, Proposal, digest, parse, render
 from controller.model import Decision, KpiEvidence, TriggerStatus, Verdict
@@ -77,6 +77,7 @@ def body(proposal: Proposal, decision: Decision, policy: Policy, *, base_branch:
         _changes_table(proposal),
         "\n".join(["### Why", *(f"- {escape(reason)}" for reason in decision.reasons[:REASONS])]),
         readiness.checklist(decision.readiness) if decision.readiness else "",
+        _announcement(proposal, policy),
         evidence_table(decision, policy),
         _triggers_table(decision),
         "### What happens on merge\n" + _on_merge(proposal, policy),
@@ -170,6 +171,16 @@ def _on_merge(proposal: Proposal, policy: Policy) -> str:
             f"when {stage.percent} % is live, and by {stage.proof}."
         )
     return " ".join(lines)
+
+
+def _announcement(proposal: Proposal, policy: Policy) -> str:
+    """What people are told once the first users are in."""
+    if proposal.verdict is not Verdict.ADVANCE or proposal.from_percent or not policy.operations.channels:
+        return ""
+    news = announcements.launched(proposal.stack, proposal.to_percent, policy.operations, at=None)
+    names = ", ".join(policy.operations.channels)
+    told = [f"> {escape(line)}" for line in news.text.splitlines()]
+    return "\n".join([f"### Told once it is live, to {escape(names)}", *told])
 
 
 def evidence_table(decision: Decision, policy: Policy) -> str:

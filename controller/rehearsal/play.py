@@ -19,13 +19,13 @@ from typing import Any
 
 from controller import observe, stackfile
 from controller import reconcile as loop
+from controller.aws.breakglass import BreakGlass
 from controller.aws.live import EcsLiveState
-from controller.aws.revisions import previous
 from controller.decide import CHECK_AGAIN
 from controller.forges.git import Git
 from controller.forges.local import LocalForge
 from controller.launch import preflight
-from controller.model import CheckResult, Declared, Live, Unreadable, Verdict
+from controller.model import CheckResult, Declared, Live, Place, Unreadable, Verdict
 from controller.ports import CheckState, PrState, PullRequest
 from controller.rehearsal.localcloud.apply import Applier
 from controller.rehearsal.localcloud.cloud import LocalAws
@@ -159,17 +159,8 @@ class Play:
             EcsLiveState(lambda service, region: self.aws.client(service)),
             lambda stack, policy: self.sources[stack],
         )
-        self._released_before()
         for stack in SESSIONS_A_DAY:
             self._up(stack)
-
-    def _released_before(self) -> None:
-        """Leave the revision of the release before this one, the way back."""
-        service = self._declared("prod").service
-        self.aws.client("ecs").register_task_definition(
-            family=f"{service.cluster}-{service.name}",
-            containerDefinitions=[{"name": "app", "image": "ontogra-api:before", "memory": 1024}],
-        )
 
     def _next_look(self) -> datetime:
         """When the next pass is made: soon after something happened, else when the controller said it would look."""
@@ -245,14 +236,18 @@ class Play:
         means = preflight.Means(
             reader=self.reader,
             forge=self.forge,
-            way_back=lambda declared: previous(lambda name, _: self.aws.client(name), declared.service, None),
+            way_back=lambda declared: preflight.way_back(self._glass(declared)),
             perform=lambda check: CheckResult(check.title, True, "simulated", 0.0),
-            environment={"PILOT_CHANNEL_LAUNCH": "simulated"},
+            channels=lambda policy: (),
         )
         found = preflight.make(means, stack="prod", now=self.now, by=OPERATOR).found
         said = f"failed: {found.failed[0].title}: {found.failed[0].words}" if found.failed else "passed"
         self._tell(f"{OPERATOR} runs pilot preflight --stack prod: {len(found.items)} checks, {said}")
         self.thinking = True
+
+    def _glass(self, declared: Declared) -> BreakGlass:
+        service = declared.service
+        return BreakGlass(lambda name, _: self.aws.client(name), Place(service.cluster, service.name, declared.region))
 
     def _engineer(self, pr: PullRequest) -> None:
         _, stack, rest = pr.branch.split("/")

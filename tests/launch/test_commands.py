@@ -4,25 +4,40 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from controller import cli, launch_commands, readiness, wiring
+from controller import cli, launch_commands, observe, readiness, wiring
+from controller.aws.breakglass import Act
 from controller.errors import TransientError
 from controller.launch import preflight
-from controller.model import CheckResult, Readiness, Unreadable
+from controller.model import Announcement, CheckResult, Intake, Readiness, Stop, Unreadable
 from tests.world import World
 
 Run = Callable[..., int]
 
 
+class Heard(World):
+    """A world with one channel, which tells what it heard; `deaf` is what keeps it from being told."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.deaf = ["channel launch: PILOT_CHANNEL_LAUNCH is not set"]
+        self.heard: list[str] = []
+
+    def tell(self, news: Announcement, *, key: str) -> list[str]:
+        self.heard.append(f"{news.kind}: {news.text}")
+        return []
+
+
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Heard:
     """Both stacks as shipped, with a preflight asked of prod that needs neither a browser nor a network."""
-    made = World(tmp_path)
+    made = Heard(tmp_path)
     for old, new in (
         ("    stacks: []", "    stacks: [prod]"),
         ("command: npx playwright test --config=playwright/playwright.noweb.config.ts --project=firefox", "command: echo 3 passed"),
@@ -32,9 +47,10 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     ):  # fmt: skip
         made.edit("rollout.yaml", old, new)
     made.wait(hours=1)
-    means = SimpleNamespace(reader=made.reader, forge=made.forge, close=lambda: None)
+    heard = SimpleNamespace(problems=lambda: made.deaf, tell=made.tell)
+    means = SimpleNamespace(reader=made.reader, forge=made.forge, close=lambda: None, notifier=lambda policy: heard)
     monkeypatch.setattr(wiring, "world", lambda settings, now: means)
-    monkeypatch.setattr(wiring, "way_back", lambda settings, declared: (True, "api:1"))
+    monkeypatch.setattr(preflight, "way_back", lambda glass: "api:1")
     monkeypatch.setattr(launch_commands, "_now", lambda: made.now)
     monkeypatch.setenv("PILOT_REPOSITORY", str(made.remote))
     return made
@@ -52,7 +68,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_a_preflight_is_a_list_that_ends_with_what_is_next(
-    world: World, run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    world: Heard, run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert run("preflight", "--stack", "prod", "--by", "Omar") == 2
     out = capsys.readouterr().out
@@ -63,22 +79,23 @@ def test_a_preflight_is_a_list_that_ends_with_what_is_next(
 
     for role in ("support", "technical", "qa"):
         world.edit("rollout.yaml", f'{role}: ""', f"{role}: Sam")
-    monkeypatch.setenv("PILOT_CHANNEL_LAUNCH", "https://hooks.example.com/x")
+    world.deaf = []
     drill = Readiness("", world.now, "Ana", (CheckResult("Kill", True, "0 % live after 3 s", 3.0),))
     preflight.save(world.reader, readiness.drill_ref("staging"), drill, "drill")
-    assert run("preflight", "--stack", "prod", "--by", "Omar", "--json") == 0
+    assert run("preflight", "--stack", "prod", "--by", "Omar", "--send-test", "--json") == 0
+    assert world.heard == ["launch: Omar tries whether this channel is heard. Nothing has happened."]
     told = json.loads(capsys.readouterr().out)
     assert (told["passed"], told["by"], len(told["checks"])) == (True, "Omar", 8)
     assert told["reasons"][0].startswith("staging goes first")  # which is at 0 %: what else holds is told too
 
 
-def test_a_preflight_of_another_stack_is_refused(world: World, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_preflight_of_another_stack_is_refused(world: Heard, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("preflight", "--stack", "staging") == 2
     assert "asks for no preflight of staging" in capsys.readouterr().err
 
 
 def test_watch_once_tells_people_and_programs_and_exits_by_the_state(
-    world: World, run: Run, capsys: pytest.CaptureFixture[str]
+    world: Heard, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     world.edit("Pulumi.prod.yaml", "percent: 0 ", "percent: 10 ")
     world.up("prod")
@@ -100,7 +117,7 @@ def test_watch_once_tells_people_and_programs_and_exits_by_the_state(
     assert world.refs() == before
 
 
-def test_watch_says_what_it_cannot_see(world: World, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_watch_says_what_it_cannot_see(world: Heard, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     world.sources["prod"].down = TransientError("the events API did not answer")
     for cluster in world.live.applied:
         world.live.broken[cluster] = Unreadable("denied; allow it")
@@ -111,13 +128,13 @@ def test_watch_says_what_it_cannot_see(world: World, run: Run, capsys: pytest.Ca
     assert "??   Login failures           not counted" in out
 
 
-def test_a_wrong_pause_is_refused(world: World, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_pause_is_refused(world: Heard, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("watch", "--stack", "prod", "--once", "--every", "30") == 2
     assert "--every" in capsys.readouterr().err
 
 
 def test_the_doctor_answers_in_both_forms(
-    world: World, run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    world: Heard, run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PILOT_AWS_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
@@ -131,10 +148,71 @@ def test_the_doctor_answers_in_both_forms(
 
 
 def test_the_doctor_looks_on_where_the_settings_are_wrong(
-    world: World, run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    world: Heard, run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PILOT_FORG", "github")
     assert run("doctor") == 2
     out = capsys.readouterr().out
     assert "FAIL  settings" in out
     assert "ok    git" in out
+
+
+# ---------------------------------------------------------------- the drill
+
+
+class Glass:
+    """The switch of staging; `works` is whether AWS follows it."""
+
+    def __init__(self, world: Heard, *, works: bool = True) -> None:
+        self.world, self.works, self.stops = world, works, list[str]()
+
+    def stop(self) -> None:
+        return None
+
+    def hold_down(self, stop: Stop) -> Iterator[Act]:
+        self.stops.append(stop.reason)
+        yield Act("the stop is recorded", wrote=True)
+        if self.works:
+            live = self.world.live.applied
+            cluster = next(name for name in live if "staging" in name)
+            live[cluster] = replace(live[cluster], percent=0, intake=Intake.PAUSED)
+
+    def end(self, why: str) -> Act:
+        self.stops.append(f"ended: {why}")
+        return Act("the stop has ended", wrote=True)
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_a_drill_pulls_the_switch_in_staging_ends_it_and_keeps_what_came_of_it(
+    world: Heard, run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, works: bool
+) -> None:
+    glass = Glass(world, works=works)
+    monkeypatch.setattr(wiring, "glass", lambda settings, declared: glass)
+    monkeypatch.setattr(launch_commands.time, "sleep", lambda s: world.wait(seconds=s))
+    world.edit("Pulumi.staging.yaml", "percent: 0 ", "percent: 100 ")
+    world.up("staging")
+
+    assert run("preflight", "--stack", "prod", "--drill", "--yes", "--by", "Omar") == 2
+    out = capsys.readouterr()
+    assert glass.stops == ["drill of the kill switch", "ended: drill by Omar"]
+    assert "next: bring staging back: pulumi up --refresh --stack staging" in out.err
+    kept = observe.ready(world.git, readiness.drill_ref("staging"))
+    assert kept is not None
+    assert (not kept.failed) is works
+    if works:
+        assert "ok    Kill switch tried: in staging" in out.out
+        assert "FAIL  staging: deployment: another image or percent is live" in out.out  # until it is brought back
+    else:
+        assert "FAIL  Kill switch tried" in out.out
+        assert "100 % are in still" in out.out
+
+
+def test_a_drill_is_made_by_whoever_types_the_stacks_name(
+    world: Heard, run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    glass = Glass(world)
+    monkeypatch.setattr(wiring, "glass", lambda settings, declared: glass)
+    monkeypatch.setattr(launch_commands.click, "prompt", lambda *_, **__: "prod")
+    assert run("preflight", "--stack", "prod", "--drill") == 2
+    assert "another name was typed: nothing was done" in capsys.readouterr().err
+    assert glass.stops == []

@@ -32,7 +32,7 @@ class Patient(World):
     rules = GUARDED
     push_error: Exception | None = None
     skews: Mapping[str, float] = {}
-    environment: Mapping[str, str] = {"PILOT_CHANNEL_LAUNCH": "x"}
+    deaf: tuple[str, ...] = ()
     aws: tuple[Finding, ...] = (Finding("AWS credentials", FINE, "arn"),)
 
     def look(self) -> dict[str, Finding]:
@@ -41,7 +41,7 @@ class Patient(World):
         means = doctor.Means(
             reader=self.reader, forge=self.forge, forge_kind="local", warning=None, may_push=self._push,
             aws=lambda declared: iter(self.aws), skews=lambda declared, policy: self.skews,
-            pulumi=lambda: Path("/bin/true"), environment=self.environment,
+            pulumi=lambda: Path("/bin/true"), channels=lambda policy: self.deaf,
         )  # fmt: skip
         self.found = list(doctor.examine(means, now=self.now))
         order = list(Severity)
@@ -95,7 +95,7 @@ def _source(error: Exception) -> Callable[[Patient], None]:
         (lambda p: setattr(p, "rules", Rules(False, ())), "branch rules", WRONG, "main does not require rollout/evidence", 2),
         (lambda p: setattr(p, "rules", Rules(True, ("build",))), "branch rules", WRONG, "(required: build)", 2),
         (lambda p: setattr(p, "rules", Rules()), "branch rules", NOTE, "local has none that could be read", 0),
-        (lambda p: setattr(p, "environment", {}), "channel launch", NOTE, "PILOT_CHANNEL_LAUNCH is not set", 0),
+        (lambda p: setattr(p, "deaf", ("PILOT_X is not set",)), "channels", NOTE, "PILOT_X is not set", 0),
         (_live, "prod: live state", WRONG, "denied; allow it", 2),
         (_source(TransientError("no answer")), "prod: events", LATER, "no answer", 75),
         (_source(ConfigError("401")), "prod: events", WRONG, "401", 2),

@@ -73,7 +73,7 @@ def test_the_screen_is_the_golden_one(name: str, shown: Board) -> None:
 
 def test_the_headline_is_the_worst_line() -> None:
     assert [shown.state for shown in (healthy(), warning(), incident())] == [State.NOTHING, State.LOOK, State.ACT]
-    assert incident().todo[0] == "roll back at once: pilot rollback --stack prod; then merge #12"
+    assert incident().todo[0] == 'roll back: pilot rollback --stack prod --reason "..."; then merge #12'
     unknown = launched(live=Unreadable("denied"))
     assert board(unknown, decide(unknown), FINE, None).state is State.LOOK
 
