@@ -375,7 +375,7 @@ class Readiness:
         return tuple(item for item in self.items if not item.ok)
 
 
-class Severity(StrEnum):
+class Health(StrEnum):
     """How much a finding of the doctor asks for."""
 
     FINE = "fine"
@@ -389,7 +389,7 @@ class Finding:
     """What the doctor found: `about` what, in `words`, and what is to be done."""
 
     about: str
-    severity: Severity
+    health: Health
     words: str
     todo: str = ""
 

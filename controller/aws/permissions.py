@@ -14,7 +14,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from controller.aws.api import Api, Clients, UnreadableError
-from controller.model import Declared, Exposure, Finding, Severity
+from controller.model import Declared, Exposure, Finding, Health
 
 _ASSUMED = re.compile(r"^arn:([^:]+):sts::(\d+):assumed-role/([^/]+)/")
 # The writes of a kill and a rollback, by what they are on.
@@ -32,10 +32,10 @@ def examine(clients: Clients, declared: Declared) -> Iterator[Finding]:
     api = Api(clients, declared.region)
     try:
         caller = api.call("sts", "GetCallerIdentity")
-        yield Finding("AWS credentials", Severity.FINE, str(caller["Arn"]))
+        yield Finding("AWS credentials", Health.FINE, str(caller["Arn"]))
         yield from _writes(api, declared, caller)
     except UnreadableError as error:
-        yield Finding("AWS credentials", Severity.WRONG, str(error), "sign in again, for instance aws sso login")
+        yield Finding("AWS credentials", Health.WRONG, str(error), "sign in again, for instance aws sso login")
 
 
 def clock(clients: Clients, region: str | None, now: datetime) -> float | None:
@@ -54,13 +54,13 @@ def _writes(api: Api, declared: Declared, caller: dict[str, Any]) -> Iterator[Fi
     try:
         denied = _denied(api, declared, caller)
     except UnreadableError as error:
-        yield Finding(about, Severity.NOTE, f"of a kill and a rollback cannot be looked up: {error}", by_hand)
+        yield Finding(about, Health.NOTE, f"of a kill and a rollback cannot be looked up: {error}", by_hand)
         return
     if denied:
         said = f"a kill or a rollback would be refused {', '.join(denied)}"
-        yield Finding(about, Severity.WRONG, said, f"allow {', '.join(denied)} to {caller['Arn']}")
+        yield Finding(about, Health.WRONG, said, f"allow {', '.join(denied)} to {caller['Arn']}")
     else:
-        yield Finding(about, Severity.FINE, "may kill and roll back")
+        yield Finding(about, Health.FINE, "may kill and roll back")
 
 
 def _denied(api: Api, declared: Declared, caller: dict[str, Any]) -> list[str]:

@@ -18,12 +18,12 @@ import urllib3
 
 from controller import observe, stackfile
 from controller.errors import ConfigError, PilotError, TransientError
-from controller.model import Declared, Finding, Severity, Unreadable, Window
+from controller.model import Declared, Finding, Health, Unreadable, Window
 from controller.policy import Policy
 from controller.policy.operations import CommandCheck
 from controller.ports import Forge
 
-FINE, NOTE, LATER, WRONG = Severity.FINE, Severity.NOTE, Severity.LATER, Severity.WRONG
+FINE, NOTE, LATER, WRONG = Health.FINE, Health.NOTE, Health.LATER, Health.WRONG
 STATUS = "rollout/evidence"
 _GIT = (2, 29)  # of `--no-write-fetch-head` and `--object-format`
 _LOOKED_BACK = timedelta(days=1)  # into the events
@@ -77,7 +77,7 @@ def trouble(about: str, error: PilotError) -> Finding:
 
 def exit_code(findings: list[Finding]) -> int:
     """0 all well, 2 a person must act, 75 something did not answer."""
-    found = {finding.severity for finding in findings}
+    found = {finding.health for finding in findings}
     return 2 if WRONG in found else 75 if LATER in found else 0
 
 
@@ -198,7 +198,7 @@ def _stack(means: Means, sight: observe.Sight, stack: str, now: datetime) -> Ite
     else:
         yield Finding(f"{stack}: live state", FINE, f"{live.percent} % live, deployment {live.deployment}")
     for finding in means.aws(declared):
-        yield Finding(f"{stack}: {finding.about}", finding.severity, finding.words, finding.todo)
+        yield Finding(f"{stack}: {finding.about}", finding.health, finding.words, finding.todo)
     yield from _guarded(f"{stack}: events", lambda: _events(means, stack, policy, now))
     yield from _clocks(stack, means.skews(declared, policy))
 
@@ -230,7 +230,7 @@ def _clocks(stack: str, skews: Mapping[str, float]) -> Iterator[Finding]:
     note, wrong = _SKEW_S
     for whom, seconds in skews.items():
         side = "ahead of" if seconds > 0 else "behind"
-        severity = WRONG if abs(seconds) > wrong else NOTE if abs(seconds) > note else FINE
-        todo = "set this machine's clock by a time server" if severity is not FINE else ""
-        words = f"{abs(seconds):.0f} s {side} {whom}" if severity is not FINE else f"as {whom} has it"
-        yield Finding(f"{stack}: clock", severity, words, todo)
+        health = WRONG if abs(seconds) > wrong else NOTE if abs(seconds) > note else FINE
+        todo = "set this machine's clock by a time server" if health is not FINE else ""
+        words = f"{abs(seconds):.0f} s {side} {whom}" if health is not FINE else f"as {whom} has it"
+        yield Finding(f"{stack}: clock", health, words, todo)

@@ -10,14 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 from controller.messages.markdown import escape
-from controller.model import CheckResult, Decision, Finding, Readiness, Severity, Verdict
+from controller.model import CheckResult, Decision, Finding, Health, Readiness, Verdict
 
 _MARK = {True: ("ok  ", "green"), False: ("FAIL", "bold red")}
-_SEVERITY = {
-    Severity.FINE: ("ok  ", "green"),
-    Severity.NOTE: ("note", "cyan"),
-    Severity.LATER: ("wait", "yellow"),
-    Severity.WRONG: ("FAIL", "bold red"),
+_HEALTH = {
+    Health.FINE: ("ok  ", "green"),
+    Health.NOTE: ("note", "cyan"),
+    Health.LATER: ("wait", "yellow"),
+    Health.WRONG: ("FAIL", "bold red"),
 }
 
 
@@ -79,7 +79,7 @@ def findings_table(findings: Sequence[Finding]) -> RenderableType:
     table.add_column(no_wrap=True)
     table.add_column()
     for item in findings:
-        word, style = _SEVERITY[item.severity]
+        word, style = _HEALTH[item.health]
         todo = f"\n-> {item.todo}" if item.todo else ""
         table.add_row(Text(word, style=style), Text(item.about), Text(f"{item.words}{todo}"))
     return table
@@ -87,6 +87,5 @@ def findings_table(findings: Sequence[Finding]) -> RenderableType:
 
 def findings_json(findings: Sequence[Finding]) -> list[dict[str, str]]:
     return [
-        {"about": item.about, "severity": str(item.severity), "words": item.words, "todo": item.todo}
-        for item in findings
+        {"about": item.about, "health": str(item.health), "words": item.words, "todo": item.todo} for item in findings
     ]

@@ -142,9 +142,9 @@ def test_the_doctor_answers_in_both_forms(
     world.edit("rollout.yaml", "https://app.ontogra.com", "http://127.0.0.1:9")
     assert run("doctor", "--json") == 2
     found = {item["about"]: item for item in json.loads(capsys.readouterr().out)}
-    assert found["push"]["severity"] == "fine"
-    assert found["prod: AWS credentials"]["severity"] == "wrong"
-    assert found["prod: live state"]["severity"] == "fine"
+    assert found["push"]["health"] == "fine"
+    assert found["prod: AWS credentials"]["health"] == "wrong"
+    assert found["prod: live state"]["health"] == "fine"
 
 
 def test_the_doctor_looks_on_where_the_settings_are_wrong(

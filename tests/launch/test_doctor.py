@@ -17,12 +17,12 @@ from botocore.stub import Stubber
 from controller.aws import permissions
 from controller.errors import ConfigError, TransientError
 from controller.launch import doctor
-from controller.model import Declared, Exposure, Finding, Rollout, Service, Severity, Unreadable
+from controller.model import Declared, Exposure, Finding, Health, Rollout, Service, Unreadable
 from controller.ports import Rules
 from tests.facts import NOW
 from tests.world import World
 
-FINE, NOTE, LATER, WRONG = Severity.FINE, Severity.NOTE, Severity.LATER, Severity.WRONG
+FINE, NOTE, LATER, WRONG = Health.FINE, Health.NOTE, Health.LATER, Health.WRONG
 GUARDED = Rules(True, ("rollout/evidence",))
 
 
@@ -44,8 +44,8 @@ class Patient(World):
             pulumi=lambda: Path("/bin/true"), channels=lambda policy: self.deaf,
         )  # fmt: skip
         self.found = list(doctor.examine(means, now=self.now))
-        order = list(Severity)
-        return {item.about: item for item in sorted(self.found, key=lambda item: order.index(item.severity))}
+        order = list(Health)
+        return {item.about: item for item in sorted(self.found, key=lambda item: order.index(item.health))}
 
     def _push(self) -> None:
         if self.push_error:
@@ -69,7 +69,7 @@ def patient(shared: Path) -> Patient:
 
 def test_in_good_order_only_what_is_to_be_filled_in_is_said(patient: Patient) -> None:
     before = patient.refs()
-    said = {item.about: item.severity for item in patient.look().values() if item.severity is not FINE}
+    said = {item.about: item.health for item in patient.look().values() if item.health is not FINE}
     said.pop("check E2E smoke test", None)  # where there is no npx
     assert said == {"people": NOTE}
     assert doctor.exit_code(patient.found) == 0
@@ -88,7 +88,7 @@ def _source(error: Exception) -> Callable[[Patient], None]:
 
 
 @pytest.mark.parametrize(
-    ("change", "about", "severity", "words", "code"),
+    ("change", "about", "health", "words", "code"),
     [
         (lambda p: setattr(p, "push_error", ConfigError("403")), "push", WRONG, "403", 2),
         (lambda p: setattr(p, "push_error", TransientError("502")), "push", LATER, "502", 75),
@@ -108,11 +108,11 @@ def _source(error: Exception) -> Callable[[Patient], None]:
     ],
 )  # fmt: skip
 def test_what_is_broken_is_found(
-    patient: Patient, change: Callable[[Patient], object], about: str, severity: Severity, words: str, code: int
+    patient: Patient, change: Callable[[Patient], object], about: str, health: Health, words: str, code: int
 ) -> None:
     change(patient)
     found = patient.look()[about]
-    assert (found.severity, words in found.words) == (severity, True)
+    assert (found.health, words in found.words) == (health, True)
     assert doctor.exit_code(patient.found) == code
 
 
@@ -122,7 +122,7 @@ def test_a_repository_that_cannot_be_read_ends_the_look(patient: Patient, monkey
 
     monkeypatch.setattr(patient.git, "sync", fails)
     found = patient.look()
-    assert (found["repository"].severity, found["repository"].words) == (LATER, "no route to host")
+    assert (found["repository"].health, found["repository"].words) == (LATER, "no route to host")
 
 
 @pytest.mark.parametrize(
@@ -231,22 +231,22 @@ def examined(*, denied: str = "", refused: str = "", expired: bool = False) -> l
 
 def test_who_may_kill_is_told_so() -> None:
     credentials, found = examined()
-    assert (credentials.severity, credentials.words) == (FINE, ARN)
-    assert (found.severity, found.words) == (FINE, "may kill and roll back")
+    assert (credentials.health, credentials.words) == (FINE, ARN)
+    assert (found.health, found.words) == (FINE, "may kill and roll back")
 
 
 def test_each_permission_that_is_missing_is_named() -> None:
     found = examined(denied="ecs:UpdateService")[1]
-    assert (found.severity, found.todo) == (WRONG, f"allow ecs:UpdateService to {ARN}")
+    assert (found.health, found.todo) == (WRONG, f"allow ecs:UpdateService to {ARN}")
 
 
 def test_what_may_not_be_looked_up_is_a_note_with_another_way() -> None:
     found = examined(refused="AccessDenied")[1]
-    assert found.severity is NOTE
+    assert found.health is NOTE
     assert "allow iam:SimulatePrincipalPolicy" in found.words
     assert "pilot preflight --drill" in found.todo
 
 
 def test_credentials_that_have_expired_are_said_to_be() -> None:
     (found,) = examined(expired=True)
-    assert (found.severity, "ExpiredToken" in found.words) == (WRONG, True)
+    assert (found.health, "ExpiredToken" in found.words) == (WRONG, True)
