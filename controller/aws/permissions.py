@@ -13,8 +13,9 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from controller.aws import standing
 from controller.aws.api import Api, Clients, UnreadableError
-from controller.model import Declared, Exposure, Finding, Health
+from controller.model import Declared, Exposure, Finding, Health, Place
 
 _ASSUMED = re.compile(r"^arn:([^:]+):sts::(\d+):assumed-role/([^/]+)/")
 # The writes of a kill and a rollback, by what they are on.
@@ -34,6 +35,7 @@ def examine(clients: Clients, declared: Declared) -> Iterator[Finding]:
         caller = api.call("sts", "GetCallerIdentity")
         yield Finding("AWS credentials", Health.FINE, str(caller["Arn"]))
         yield from _writes(api, declared, caller)
+        yield _way_back(api, declared)
     except UnreadableError as error:
         yield Finding("AWS credentials", Health.WRONG, str(error), "sign in again, for instance aws sso login")
 
@@ -61,6 +63,17 @@ def _writes(api: Api, declared: Declared, caller: dict[str, Any]) -> Iterator[Fi
         yield Finding(about, Health.WRONG, said, f"allow {', '.join(denied)} to {caller['Arn']}")
     else:
         yield Finding(about, Health.FINE, "may kill and roll back")
+
+
+def _way_back(api: Api, declared: Declared) -> Finding:
+    """What a rollback reads, by reading it."""
+    place = Place(declared.service.cluster, declared.service.name, declared.region)
+    try:
+        newest = next(standing.completed(api, place), None)
+    except UnreadableError as error:
+        return Finding("AWS way back", Health.WRONG, str(error), "without it a rollback takes --task-definition")
+    said = f"{newest.name} is the newest that completed" if newest else "no deployment has completed yet"
+    return Finding("AWS way back", Health.FINE if newest else Health.NOTE, said)
 
 
 def _denied(api: Api, declared: Declared, caller: dict[str, Any]) -> list[str]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import click
 import pytest
 
 from controller import cli, launch_commands, observe, readiness, wiring
@@ -16,6 +19,7 @@ from controller.aws.breakglass import Act
 from controller.errors import TransientError
 from controller.launch import preflight
 from controller.model import Announcement, CheckResult, Intake, Readiness, Stop, Unreadable
+from tests.facts import ROOT
 from tests.world import World
 
 Run = Callable[..., int]
@@ -216,3 +220,23 @@ def test_a_drill_is_made_by_whoever_types_the_stacks_name(
     assert run("preflight", "--stack", "prod", "--drill") == 2
     assert "another name was typed: nothing was done" in capsys.readouterr().err
     assert glass.stops == []
+
+
+# ---------------------------------------------------------------- what people read on paper
+
+
+@pytest.mark.parametrize("page", ["runbook.md", "launch-card.md"])
+def test_what_a_page_tells_people_to_type_exists(page: str) -> None:
+    text = (ROOT / "docs" / page).read_text()
+    typed = re.findall(r"^    (pilot .+)$|`(pilot [^`]+)`", text, re.MULTILINE)
+    assert len(typed) > 5
+    for words in (shlex.split(one or other)[1:] for one, other in typed):
+        command: click.Command = cli.cli
+        while isinstance(command, click.Group):
+            assert words, f"{command.name} alone"
+            name = words.pop(0)
+            assert name in command.commands, f"there is no pilot {name}"
+            command = command.commands[name]
+        known = {option for parameter in command.params for option in parameter.opts}
+        for word in words:
+            assert not word.startswith("--") or word in known, f"pilot {command.name} has no {word}"

@@ -189,7 +189,7 @@ ROLE = "arn:aws:iam::123456789012:role/ops/pilot"
 TASK = "arn:aws:ecs:us-east-1:123456789012:task-definition/shop-api:7"
 
 
-def examined(*, denied: str = "", refused: str = "", expired: bool = False) -> list[Finding]:
+def examined(*, denied: str = "", refused: str = "", expired: bool = False, blind: bool = False) -> list[Finding]:
     """What is found with credentials that may not do what is *denied*, or make the call *refused*."""
     stubs: dict[str, Stubber] = {}
     config = Config(retries={"total_max_attempts": 1})
@@ -226,13 +226,18 @@ def examined(*, denied: str = "", refused: str = "", expired: bool = False) -> l
         answer = {"EvaluationResults": [{"EvalActionName": action, "EvalDecision": said}]}
         wanted = {"PolicySourceArn": ROLE, "ActionNames": [action], "ResourceArns": [resource]}
         stubs["iam"].add_response("simulate_principal_policy", answer, wanted)
+    if blind:
+        stubs["ecs"].add_client_error("list_service_deployments", "AccessDeniedException", "no", 400)
+    else:
+        stubs["ecs"].add_response("list_service_deployments", {"serviceDeployments": []})
     return list(permissions.examine(client, DECLARED))
 
 
 def test_who_may_kill_is_told_so() -> None:
-    credentials, found = examined()
+    credentials, found, back = examined()
     assert (credentials.health, credentials.words) == (FINE, ARN)
     assert (found.health, found.words) == (FINE, "may kill and roll back")
+    assert (back.health, back.words) == (NOTE, "no deployment has completed yet")
 
 
 def test_each_permission_that_is_missing_is_named() -> None:
@@ -250,3 +255,8 @@ def test_what_may_not_be_looked_up_is_a_note_with_another_way() -> None:
 def test_credentials_that_have_expired_are_said_to_be() -> None:
     (found,) = examined(expired=True)
     assert (found.health, "ExpiredToken" in found.words) == (WRONG, True)
+
+
+def test_who_may_not_find_the_way_back_is_told_so() -> None:
+    back = examined(blind=True)[2]
+    assert (back.health, "allow ecs:ListServiceDeployments" in back.words) == (WRONG, True)
