@@ -93,9 +93,9 @@ def board(
     state = max((row.state for row in rows), key=list(State).index, default=State.OK)
     if decision.verdict is Verdict.REVERT:
         state = State.ACT
-    elif not isinstance(facts.live, Live) and state is not State.ACT:
+    elif (not isinstance(facts.live, Live) or facts.live.stop is not None) and state is not State.ACT:
         state = State.LOOK
-    todo = [*_revert(decision, pull_request)]
+    todo = [*_revert(facts, decision, pull_request)]
     worst_first = sorted(rows, key=lambda row: -list(State).index(row.state))
     todo += [f"{row.title}: {row.todo}" for row in worst_first if row.todo and row.state in (State.LOOK, State.ACT)]
     return Board(
@@ -109,9 +109,12 @@ def _head(facts: Facts, pull_request: int | None) -> Iterator[str]:
     if not isinstance(live, Live):
         yield f"live state unknown: {live.reason}"
         return
-    yield f"{live.percent} % live since {_clock(live.since)}, for {length(facts.now - live.since)}"
+    nobody = ": nobody is in" if not live.percent else ""
+    yield f"{live.percent} % live since {_clock(live.since)}, for {length(facts.now - live.since)}{nobody}"
+    if live.stop is not None:
+        yield f"STOPPED by {live.stop.by} at {_clock(live.stop.at)}: {live.stop.reason}"
     opened = f"#{pull_request} is open" if pull_request else "no open pull request"
-    yield f"deployment {live.deployment}; intake {facts.declared.rollout.intake}; {opened}"
+    yield f"deployment {live.deployment}; intake {live.intake or facts.declared.rollout.intake}; {opened}"
     stage = facts.policy.stage(live.percent)
     if live.percent and stage is not None:
         until = live.since + stage.watch if stage.watch else None
@@ -126,9 +129,13 @@ def _foot(facts: Facts, decision: Decision) -> Iterator[str]:
     yield f'in an emergency: pilot kill --stack {facts.stack} --reason "..."'
 
 
-def _revert(decision: Decision, pull_request: int | None) -> Iterator[str]:
-    if decision.verdict is Verdict.REVERT:
-        merge = f"merge #{pull_request}" if pull_request else "merge the revert that the next pass opens"
+def _revert(facts: Facts, decision: Decision, pull_request: int | None) -> Iterator[str]:
+    if decision.verdict is not Verdict.REVERT:
+        return
+    merge = f"merge #{pull_request}" if pull_request else "merge the revert that the next pass opens"
+    if facts.live.stop is not None:  # it is done in AWS, and Git follows
+        yield f"{merge}, then pulumi up --stack {decision.stack}"
+    else:
         yield f'roll back: pilot rollback --stack {decision.stack} --reason "..."; then {merge}'
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from controller.decide import Facts, decide
 from controller.messages.board import Board, Counted, State, as_json, board, screen
-from controller.model import Deployment, KpiStatus, TriggerResult, TriggerStatus, Unreadable, Window
+from controller.model import Deployment, Intake, KpiStatus, Stop, TriggerResult, TriggerStatus, Unreadable, Window
 from tests.facts import NOW, ROOT, evidence, facts, kpi, live, past, triggers
 
 GOLDEN = ROOT / "tests" / "golden" / "screens"
@@ -76,6 +76,18 @@ def test_the_headline_is_the_worst_line() -> None:
     assert incident().todo[0] == 'roll back: pilot rollback --stack prod --reason "..."; then merge #12'
     unknown = launched(live=Unreadable("denied"))
     assert board(unknown, decide(unknown), FINE, None).state is State.LOOK
+
+
+def test_a_stop_in_aws_is_said_above_all_and_git_is_to_follow() -> None:
+    stop = Stop(0, NOW - timedelta(minutes=5), "Omar", "users complain")
+    given_ = launched(live=live(0, since=NOW - timedelta(minutes=4), intake=Intake.PAUSED, stop=stop))
+    shown = board(given_, decide(given_), FINE, 13)
+    assert (shown.state, shown.todo) == (State.ACT, ("merge #13, then pulumi up --stack prod",))
+    assert shown.head[:3] == (
+        "0 % live since 11:56 UTC, for 4m: nobody is in",
+        "STOPPED by Omar at 11:55 UTC: users complain",
+        "deployment completed; intake paused; #13 is open",
+    )
 
 
 @pytest.mark.parametrize(
