@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -220,13 +221,19 @@ def _pull_request(asked: Asked, to: int | None, lines: Sequence[str], *, paused:
 
     settings = Settings.load(os.environ)
     repository = wiring.repository(settings)
-    if (warning := wiring.warning(settings)) is not None:
-        click.echo(f"warning: {warning}", err=True)
+    _warn(wiring.warning(settings))
     forge = wiring.forge(settings, repository, _now)
     return way_back.rollback(
         repository, forge, stack=asked.stack, to=to, reason=asked.reason, by=asked.by, now=_now(), paused=paused,
         notes=lines,
     ).lines  # fmt: skip
+
+
+@cache
+def _warn(warning: str | None) -> None:
+    """Say it once a process."""
+    if warning is not None:
+        click.echo(f"warning: {warning}", err=True)
 
 
 def _now() -> datetime:

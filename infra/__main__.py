@@ -7,11 +7,12 @@ from infra.alarms import Alarms, AlarmsArgs, Notifications, NotificationsArgs
 from infra.cluster import Cluster, ClusterArgs
 from infra.config import StackConfig
 from infra.controller import Controller, ControllerArgs
-from infra.grants import entry, reads, writes
+from infra.grants import entry, operates, reads, writes
 from infra.loadbalancer import LoadBalancer, LoadBalancerArgs
 from infra.network import Network, NetworkArgs
 from infra.owned import STACK_TAG, Owned
 from infra.parameter import PercentParameter, PercentParameterArgs, SettingsParameter, SettingsParameterArgs
+from infra.permissions import document
 from infra.pipeline import Pipeline, PipelineArgs
 from infra.scaling import Scaling, ScalingArgs
 from infra.service import Service, ServiceArgs
@@ -68,9 +69,13 @@ parameter = PercentParameter("percent", PercentParameterArgs(
 StopParameter("stop", StopParameterArgs(
     config=config, stopped=stopped, after=[parameter, *([polled] if polled else [])]), opts)  # fmt: skip
 
+owned = Owned(config=config, account=account, prefix=prefix)
+# For an administrator to attach to the people who may break the glass: who these are, no program knows.
+operator = aws.iam.Policy("operator", name=f"{prefix}-operator", policy=document(*operates(owned)), opts=opts)
+pulumi.export("operatorPolicy", operator.arn)
+
 pipeline = None
 if config.pipeline:
-    owned = Owned(config=config, account=account, prefix=prefix)
     pipeline = Pipeline("pipeline", PipelineArgs(
         prefix=prefix, config=config.pipeline,
         reads=reads(owned), entry=entry(owned), writes=writes(owned)), opts)  # fmt: skip

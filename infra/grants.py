@@ -1,5 +1,6 @@
 """
-What previewing and applying this program takes of AWS: the permissions of the pipeline's roles.
+What it takes of AWS to preview and apply this program, the permissions of the pipeline's roles, and to break the glass:
+those of the people who may run `pilot kill` and `pilot rollback`.
 
 Resources are named after the stack's names wherever the service allows it. Parts of a network have no names: these
 are told apart by the tag that every resource of the stack carries.
@@ -102,6 +103,40 @@ def entry(owned: Owned) -> list[Statement]:
 def writes(owned: Owned) -> list[Statement]:
     """Return what else applying takes."""
     return [*_running(owned), *_around(owned), *_roles(owned)]
+
+
+def operates(owned: Owned) -> list[Statement]:
+    """Return what `pilot kill` and `pilot rollback` take."""
+    service = owned.config.service
+    tasks = [
+        owned.arn("iam", f"role/{service.cluster}-{service.name}-{name}", region=False)
+        for name in ("execution", "task")
+    ]
+    families = [
+        owned.arn("ecs", f"task-definition/{service.cluster}-{variant.service}:*") for variant in owned.config.variants
+    ]
+    return [
+        # No permission by resource: list_amazonelasticcontainerservice.html, list_awselasticloadbalancingv2.html
+        allow(
+            "see what runs and the weights",
+            ["ecs:DescribeTaskDefinition", "elasticloadbalancing:DescribeListeners",
+             "elasticloadbalancing:DescribeTargetGroups"],
+            "*",
+        ),
+        allow("see what ran before", ["ecs:DescribeServices", "ecs:ListServiceDeployments"], owned.services),
+        allow(
+            "see which revisions these were", "ecs:DescribeServiceRevisions",
+            owned.arn("ecs", f"service-revision/{service.cluster}/*"),
+        ),
+        allow("write a revision that is paused", ["ecs:RegisterTaskDefinition", "ecs:TagResource"], families),
+        allow(
+            "give it the roles of the tasks", "iam:PassRole", tasks,
+            {"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}},
+        ),
+        allow("deploy it", "ecs:UpdateService", owned.services),
+        allow("send all traffic to stable", "elasticloadbalancing:ModifyListener", owned.balancing("listener")),
+        allow("tell the app and record the stop", ["ssm:GetParameter", "ssm:PutParameter"], owned.parameters),
+    ]  # fmt: skip
 
 
 def _network(owned: Owned) -> list[Statement]:

@@ -40,7 +40,7 @@ class Owned:
 
     @property
     def policies(self) -> list[pulumi.Output[str]]:
-        return [self.arn("iam", f"policy/{self.prefix}-{key}", region=False) for key in ("reads", "entry")]
+        return [self.arn("iam", f"policy/{self.prefix}-{key}", region=False) for key in ("reads", "entry", "operator")]
 
     @property
     def provider(self) -> list[pulumi.Input[str]]:

@@ -99,7 +99,8 @@ def weights(kind: str, props: Props) -> Iterator[str]:
         if sum(weight or 0 for weight in found) != 100:
             said = " + ".join(f"{weight or 0:g}" for weight in found)
             yield f"the weights are {said}; they should sum to 100, or the percent is another than the stack file says"
-        if not (forward.get("stickiness") or {}).get("enabled"):
+        shared = sum(bool(weight) for weight in found) > 1
+        if shared and not (forward.get("stickiness") or {}).get("enabled"):
             yield "users change between the variants at each request; enable stickiness"
 
 

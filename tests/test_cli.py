@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from controller import cli, wiring
+from controller import breakglass_commands, cli, wiring
 from controller.errors import TransientError
 from tests.facts import ROOT
 from tests.world import World
@@ -211,7 +211,7 @@ def test_a_person_rolls_back(
     world.edit("Pulumi.prod.yaml", "percent: 0 ", "percent: 10 ")
     monkeypatch.setenv("PILOT_REPOSITORY", str(world.remote))
     monkeypatch.setenv("PILOT_CACHE", str(tmp_path / "cache"))
-    asked = ("rollback", "--stack", "prod", "--reason", "users complain", "--by", "Ana")
+    asked = ("rollback", "--git-only", "--stack", "prod", "--reason", "users complain", "--by", "Ana")
 
     assert run(*asked, monkeypatch=monkeypatch) == 0
     assert capsys.readouterr().out.splitlines() == [
@@ -236,8 +236,12 @@ def test_a_workflows_token_is_warned_of_once_a_process(
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
     said = "warning: the token is a workflow's GITHUB_TOKEN"
-    for command in (("reconcile", "--json"), ("rollback", "--stack", "prod", "--reason", "users complain")):
+    for command in (
+        ("reconcile", "--json"),
+        ("rollback", "--git-only", "--stack", "prod", "--reason", "users complain"),
+    ):
         cli._warn.cache_clear()
+        breakglass_commands._warn.cache_clear()
         assert run(*command, monkeypatch=monkeypatch) == 75
         out = capsys.readouterr()
         assert (out.err.count(said), out.out) == (1, "")

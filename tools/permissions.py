@@ -55,6 +55,8 @@ def permissions(resources: tuple[Resource, ...]) -> str:
         if name in trusts:
             also = "".join(f" and the policy `{_general(policy)}`" for policy in sorted(shared.get(name, [])))
             lines.append(f"Assumed by {_whom(trusts[name])}. Has what stands here{also}.")
+        elif name.endswith("-operator"):
+            lines.append("A policy that an administrator attaches to the people who may break the glass.")
         else:
             lines.append("A policy that roles share.")
         lines += ["", *map(_line, documents.get(name, []))]

@@ -101,7 +101,7 @@ class BreakGlass:
         return _act("end the stop", lambda: self._end(why))
 
     def _end(self, why: str) -> tuple[str, bool]:
-        self._put(self.place.parameter(stops.KEY), json.dumps({"ended": why}))
+        self._put(self.place.parameter(stops.KEY), f"ended: {why}")
         return "the stop has ended", True
 
     def _record(self, stop: Stop) -> tuple[str, bool]:

@@ -117,6 +117,7 @@ def forward(*weights: int, sticky: bool = True) -> dict[str, Any]:
         ("weights", LISTENER, forward(100, 0), None),
         ("weights", LISTENER, forward(90, 20), "the weights are 90 + 20; they should sum to 100"),
         ("weights", LISTENER, forward(90, 10, sticky=False), "enable stickiness"),
+        ("weights", LISTENER, forward(100, 0, sticky=False), None),  # nobody is kept where nobody shall be
         ("weights", LISTENER, forward(1), None),
         ("public-bucket", "aws:s3/bucketAcl:BucketAcl", {"acl": "public-read"}, "the bucket is public-read"),
         ("public-bucket", "aws:s3/bucketAcl:BucketAcl", {"acl": "private"}, None),
