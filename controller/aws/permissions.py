@@ -21,10 +21,15 @@ _ASSUMED = re.compile(r"^arn:([^:]+):sts::(\d+):assumed-role/([^/]+)/")
 # The writes of a kill and a rollback, by what they are on.
 _WRITES = {
     "parameters": ("ssm:PutParameter",),
-    "revisions": ("ecs:RegisterTaskDefinition",),
+    "revisions": ("ecs:RegisterTaskDefinition", "ecs:TagResource"),
     "service": ("ecs:UpdateService",),
     "roles": ("iam:PassRole",),
     "listeners": ("elasticloadbalancing:ModifyListener",),
+}
+_PASSED = {  # which a policy should insist on, and without which the simulator then says no
+    "ContextKeyName": "iam:PassedToService",
+    "ContextKeyValues": ["ecs-tasks.amazonaws.com"],
+    "ContextKeyType": "string",
 }
 
 
@@ -81,6 +86,8 @@ def _denied(api: Api, declared: Declared, caller: dict[str, Any]) -> list[str]:
     denied = []
     for kind, resources in on.items():
         asked: dict[str, Any] = {"PolicySourceArn": source, "ActionNames": list(_WRITES[kind])}
+        if kind == "roles":
+            asked["ContextEntries"] = [_PASSED]
         answer = api.call("iam", "SimulatePrincipalPolicy", ResourceArns=resources, **asked)
         for found in answer["EvaluationResults"]:
             if found["EvalDecision"] != "allowed" and found["EvalActionName"] not in denied:
@@ -92,6 +99,8 @@ def _resources(api: Api, declared: Declared, caller: list[str]) -> dict[str, lis
     """What is written to, by ARN; the roles and the listeners are those that serve now."""
     service, partition, account = declared.service, caller[1], caller[4]
     here = f"arn:{partition}:{{}}:{declared.region}:{account}:"
+    traffic = declared.rollout.exposure is Exposure.TRAFFIC
+    names = [service.name, *([f"{service.name}-candidate"] if traffic else [])]
     found = api.call("ecs", "DescribeServices", cluster=service.cluster, services=[service.name])["services"]
     if not found:
         raise UnreadableError(f"no service {service.name} in cluster {service.cluster}; run pulumi up")
@@ -99,12 +108,12 @@ def _resources(api: Api, declared: Declared, caller: list[str]) -> dict[str, lis
     roles = {task[key] for key in ("executionRoleArn", "taskRoleArn") if task.get(key)}
     on = {
         "parameters": [f"{here.format('ssm')}parameter/pilot/{service.cluster}/{service.name}/stop"],
-        "revisions": [f"{here.format('ecs')}task-definition/{task['family']}:*"],
-        "service": [f"{here.format('ecs')}service/{service.cluster}/{service.name}"],
+        "revisions": [f"{here.format('ecs')}task-definition/{task['family']}:1"],
+        "service": [f"{here.format('ecs')}service/{service.cluster}/{name}" for name in names],
     }
     if roles:
         on["roles"] = sorted(roles)
-    if declared.rollout.exposure is Exposure.TRAFFIC:
+    if traffic:
         groups = [one["targetGroupArn"] for one in found[0].get("loadBalancers", ()) if one.get("targetGroupArn")]
         described = api.call("elbv2", "DescribeTargetGroups", TargetGroupArns=groups)["TargetGroups"]
         balancers = {arn for one in described for arn in one["LoadBalancerArns"]}

@@ -214,7 +214,7 @@ def examined(*, denied: str = "", refused: str = "", expired: bool = False, blin
     stubs["ecs"].add_response("describe_task_definition", {"taskDefinition": task})
     asked = [
         ("ssm:PutParameter", "arn:aws:ssm:us-east-1:123456789012:parameter/pilot/shop/api/stop"),
-        ("ecs:RegisterTaskDefinition", "arn:aws:ecs:us-east-1:123456789012:task-definition/shop-api:*"),
+        ("ecs:RegisterTaskDefinition", "arn:aws:ecs:us-east-1:123456789012:task-definition/shop-api:1"),
         ("ecs:UpdateService", "arn:aws:ecs:us-east-1:123456789012:service/shop/api"),
         ("iam:PassRole", ROLE),
     ]
@@ -224,7 +224,10 @@ def examined(*, denied: str = "", refused: str = "", expired: bool = False, blin
             break
         said = "implicitDeny" if action == denied else "allowed"
         answer = {"EvaluationResults": [{"EvalActionName": action, "EvalDecision": said}]}
-        wanted = {"PolicySourceArn": ROLE, "ActionNames": [action], "ResourceArns": [resource]}
+        actions = [action, *(["ecs:TagResource"] if "Register" in action else [])]
+        wanted: dict[str, Any] = {"PolicySourceArn": ROLE, "ActionNames": actions, "ResourceArns": [resource]}
+        if action == "iam:PassRole":
+            wanted["ContextEntries"] = [permissions._PASSED]
         stubs["iam"].add_response("simulate_principal_policy", answer, wanted)
     if blind:
         stubs["ecs"].add_client_error("list_service_deployments", "AccessDeniedException", "no", 400)
