@@ -127,7 +127,7 @@ def _update(name: str, text: str, by: str, *, ends: bool) -> int:
 
     with _world() as world:
         done = incidents.update(
-            world.reader.repository, world.notifier, name=name, words=text, by=by, now=_now(), ends=ends
+            world.reader.repository, world.forge, world.notifier, name=name, words=text, by=by, now=_now(), ends=ends
         )
     _say(done.lines)
     return 0

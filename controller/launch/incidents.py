@@ -80,8 +80,9 @@ def open_(
 
 
 def update(
-    repository: Repository, notifiers: Notifiers, *, name: str, words: str, by: str, now: datetime, ends: bool = False
-) -> Told:
+    repository: Repository, forge: Forge, notifiers: Notifiers, *,
+    name: str, words: str, by: str, now: datetime, ends: bool = False,
+) -> Told:  # fmt: skip
     """
     Add what is known now to the incident *name*, `stack/id`, and tell people; where it *ends*, that it is resolved.
 
@@ -98,7 +99,8 @@ def update(
     files = {text.STATE: text.render(incident), text.TIMELINE: text.timeline(incident, past)}
     _push(repository, incident, head, head, files, f"incident({incident.stack}): {'resolved' if ends else 'update'}")
     said = text.ended(incident, sight.policy.operations) if ends else text.updated(incident, rule)
-    lines = notifiers(sight.policy).tell(said, key=f"{branch}/{len(incident.updates) - 1}")
+    lines = _pull_request(repository, forge, incident)
+    lines += notifiers(sight.policy).tell(said, key=f"{branch}/{len(incident.updates) - 1}")
     due = incident.due(rule)
     report = f"complete {text.folder(incident.stack, incident.id)}/{text.REPORT} on branch {branch}, and merge it"
     return Told(incident, (*lines, f"next: {f'an update by {due:%H:%M} UTC' if due else report}"))

@@ -89,7 +89,7 @@ FIRM = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,8}", fullmatch=True)
 
 
 @given(was=st.lists(FIRM, max_size=4, unique=True), firms=st.lists(FIRM, max_size=4, unique=True))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_whatever_the_names_the_list_says_them(was: list[str], firms: list[str]) -> None:
     """Names that YAML would read as numbers or booleans too."""
     before = f"{HEAD}    cohort: {json.dumps(was)}\n    intake: open\n".encode()

@@ -14,7 +14,7 @@ from controller.launch import incidents
 from controller.launch.affected import affected, queries
 from controller.messages import incident as text
 from controller.model import Announcement, Event, News, Query
-from controller.ports import CheckState, PrState
+from controller.ports import CheckState, PrState, RefUpdate
 from tests.facts import ROOT, facts, triggers
 from tests.forge_world import LocalWorld
 from tests.launch.test_news import Heard
@@ -45,10 +45,10 @@ class Room:
         )  # fmt: skip
 
     def update(self, words: str, **more: Any) -> incidents.Told:
-        reader, _ = self.world.controller()
+        reader, forge = self.world.controller()
         more.setdefault("name", f"2026-05-11-{more.pop('id', 'exports-fail')}")
         return incidents.update(
-            reader.repository, lambda policy: self.heard, words=words, by="Ana", now=self.world.now, **more
+            reader.repository, forge, lambda policy: self.heard, words=words, by="Ana", now=self.world.now, **more
         )
 
     def reasons(self) -> tuple[str, ...]:
@@ -94,7 +94,10 @@ def test_an_incident_holds_advances_until_its_report_is_merged(room: Room) -> No
     room.update("the queue was full", ends=True)
     assert room.reasons()[0] == held
 
-    room.world._forge.check(room.world.heads()[told.incident.branch], CheckState.SUCCESS, "read")
+    head = room.world.heads()[report.branch]
+    path = f"{text.folder('prod', told.incident.id)}/{text.REPORT}"
+    written = room.world._written(head, {path: b"# The queue was full\n"}, "root cause")
+    assert room.world._git.push([RefUpdate(f"refs/heads/{report.branch}", head, written)])
     room.world.merge(report.number)
     assert "incident" not in " ".join(room.reasons())
     assert room.open().incident.id == "2026-05-11-exports-fail-2"
@@ -179,14 +182,14 @@ def test_the_next_word_is_due_by_the_severity(room: Room) -> None:
 def test_two_who_write_at_once_lose_nothing(room: Room) -> None:
     """The second is told to run it again."""
     room.open()
-    reader, _ = room.world.controller()
+    reader, forge = room.world.controller()
     stale = reader.repository
     stale.sync()
     room.update("first")
     stale.sync = lambda: stale.branches("")["main"]  # type: ignore[method-assign]
     with pytest.raises(TransientError, match="run it again"):
         incidents.update(
-            stale, lambda policy: room.heard, name="prod/2026-05-11-exports-fail", words="second", by="Bo",
+            stale, forge, lambda policy: room.heard, name="prod/2026-05-11-exports-fail", words="second", by="Bo",
             now=room.world.now,
         )  # fmt: skip
     assert "second" not in room.files("incident/prod/2026-05-11-exports-fail")[text.TIMELINE]
@@ -212,8 +215,6 @@ def test_a_branch_that_holds_no_incident_blocks_nothing_but_its_stack(room: Room
     """Somebody's branch of that name holds advances, by which it is noticed, and breaks nothing."""
     room.world._git.fetch()
     tip = room.world.heads()["main"]
-    from controller.ports import RefUpdate
-
     assert room.world._git.push([RefUpdate("refs/heads/incident/prod/junk", None, tip)])
     assert room.reasons()[0].startswith("incident junk is open")
     assert incidents.listed(room.world.controller()[0].repository) == []

@@ -56,7 +56,7 @@ def test_an_incident_from_the_terminal(desk: Desk) -> None:
     assert line.startswith(f"P1  {name}  Exports fail  next word by ")
     assert json.loads(desk.type("incident", "list", "--json")[0])["severity"] == "P1"
     desk.type("incident", "update", name, "--text", "looking at the queue")
-    (report,) = desk.type("incident", "resolve", name.partition("/")[2], "--text", "the queue is drained")
+    *_, report = desk.type("incident", "resolve", name.partition("/")[2], "--text", "the queue is drained")
     assert report == f"next: complete incidents/{name}/README.md on branch incident/{name}, and merge it"
     assert desk.type("incident", "list")[0].endswith("resolved, its report waits for a merge")
     assert [item.title.partition(":")[0] for item in desk.heard.said] == [
