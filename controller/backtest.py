@@ -25,7 +25,7 @@ from controller.messages import backtest as screen
 from controller.messages import data
 from controller.model import Decision, Declared, Exposure, Query, Recorded, Rollout, Service, Verdict, Window
 from controller.policy import Policy, load
-from controller.ports import Source
+from controller.ports import Counts
 from controller.sources.jsonlines import JsonLines
 
 PASSES = 500  # where nobody says how often: a pass costs more the longer the recording, and each is judged afresh
@@ -124,7 +124,7 @@ class _Judge:
 
     def passes(
         self,
-        source: Source,
+        source: Counts,
         queries: Sequence[Query],
         instants: Sequence[datetime],
         start: datetime,

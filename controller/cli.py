@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from controller import launch_commands, operations_commands
 from controller.breakglass_commands import kill, rollback
 from controller.errors import ConfigError, PilotError, TransientError
 
@@ -107,14 +108,14 @@ def _pass_anyway(as_json: bool) -> None:
 
 def _pass(*, stacks: tuple[str, ...], dry_run: bool, as_json: bool) -> int:
     from controller import reconcile as loop
-    from controller.announce import told
+    from controller.launch.news import told
     from controller.messages import data, screens
 
     world = _world()
     try:
         outcomes = loop.reconcile(world.reader, world.forge, now=_now(), stacks=stacks, dry_run=dry_run)
         if not dry_run:
-            outcomes = [told(outcome, world.notifier) for outcome in outcomes]
+            outcomes = [told(outcome, world.notifier, world.reader.source) for outcome in outcomes]
     finally:
         world.close()
     for outcome in outcomes:
@@ -226,6 +227,10 @@ def history(stack: str) -> int:
     return 0
 
 
+for command in (launch_commands.preflight, launch_commands.doctor, launch_commands.watch):
+    cli.add_command(command)
+
+
 # ---------------------------------------------------------------- infrastructure
 
 
@@ -329,6 +334,12 @@ def policy_schema() -> int:
     return 0
 
 
+# ---------------------------------------------------------------- around a launch
+
+for command in operations_commands.COMMANDS:
+    cli.add_command(command)
+
+
 # ---------------------------------------------------------------- pull requests of a local forge
 
 
@@ -341,7 +352,7 @@ def pr() -> None:
 @click.option("--all", "everything", is_flag=True, help="Ended ones too.")
 def pr_list(everything: bool) -> int:
     """List the open pull requests."""
-    for item in _forge().pull_requests("rollout/"):
+    for item in _forge().pull_requests(""):
         if everything or item.state == "open":
             check = f"  [{item.check[0]}: {item.check[1]}]" if item.check else ""
             _console().print(f"#{item.number}  {item.state}  {item.title}{check}", markup=False)
@@ -352,7 +363,7 @@ def pr_list(everything: bool) -> int:
 @click.argument("number", type=int)
 def pr_show(number: int) -> int:
     """Show one pull request."""
-    for item in _forge().pull_requests("rollout/"):
+    for item in _forge().pull_requests(""):
         if item.number == number:
             _console().print(f"#{item.number} {item.title} ({item.state})\n\n{item.body}", markup=False)
             return 0

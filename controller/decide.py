@@ -8,8 +8,8 @@ First match wins:
 2. combined evidence against the KPIs beyond the risk budget reverts one stage (not while a revert is not live yet);
 3. a fired trigger whose action is a flag flips it, unless it compares arms that are out of proportion;
 4. declared and live differ, or a deployment is in progress or failed, or live cannot be read: hold;
-5. a hold, paused intake, a veto, a person's own revert, cool-down, the flap breaker, a freeze window, or a stack
-   that must go first: hold;
+5. a hold, paused intake, an open incident, a veto, a person's own revert, cool-down, the flap breaker, a freeze window,
+   or a stack that must go first: hold;
 6. no source, too many malformed records, a required KPI missing, stale, incomplete or too small: hold;
 7. a KPI at the hold level, a fired trigger that holds, or the arms out of proportion: hold;
 8. the bake time has not passed: hold;
@@ -25,6 +25,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from controller import readiness
 from controller.history import History
 from controller.model import (
     Decision,
@@ -34,6 +35,7 @@ from controller.model import (
     Intake,
     KpiStatus,
     Live,
+    Readiness,
     Rollout,
     Stop,
     TriggerResult,
@@ -58,11 +60,12 @@ class Facts:
     Everything that one decision rests on.
 
     `policy` is the stack's own. `behind` says why the stack that must go first does not allow an advance, None where it
-    does. `vetoes` maps the percent of a proposed advance to who declined it. `last_event` is the newest event of any
-    type; `gap_ended` is where the stage's evidence had to begin anew; `source_trouble` is why the source could not be
-    read, `policy_trouble` what is wrong with the newest policy (an older one may be in use), `forge_trouble` why the
-    pull requests could not be read, and so not what a person declined; `notes` are the source's words on records that
-    it refused, `malformed` of them beside `counted` units of the pilot.
+    does. `vetoes` maps the percent of a proposed advance to who declined it, `incidents` are those that are open.
+    `last_event` is the newest event of any type; `gap_ended` is where the stage's evidence had to begin anew;
+    `source_trouble` is why the source could not be read, `policy_trouble` what is wrong with the newest policy (an
+    older one may be in use), `forge_trouble` why the pull requests could not be read, and so not what a person
+    declined; `notes` are the source's words on records that it refused, `malformed` of them beside `counted` units of
+    the pilot. `readiness` is the last preflight.
     """
 
     stack: str
@@ -84,6 +87,8 @@ class Facts:
     counted: int = 0
     behind: str | None = None
     vetoes: Mapping[int, str] = field(default_factory=dict)
+    readiness: Readiness | None = None
+    incidents: tuple[str, ...] = ()
     policy_sha256: str = ""
     evidence_sha256: str = ""
 
@@ -115,7 +120,7 @@ def decide(facts: Facts) -> Decision:
         return replace(held, asks={hold.asks: hold.reason for hold in reversed(holds) if hold.asks})
     stage = facts.policy.next_stage(percent)
     assert stage is not None  # _top holds there
-    reasons = [kpi.reason for kpi in facts.evidence.kpis.values()] if percent else ["preflight passed"]
+    reasons = [kpi.reason for kpi in facts.evidence.kpis.values()] if percent else [_passed(facts)]
     return _decision(facts, Verdict.ADVANCE, stage.percent, {"percent": (percent, stage.percent)}, reasons)
 
 
@@ -281,6 +286,8 @@ def _people(facts: Facts) -> Iterator[Hold]:
         yield Hold(f"hold in Pulumi.{facts.stack}.yaml: {rollout.hold}")
     if rollout.intake is Intake.PAUSED:
         yield Hold(f"intake is paused in Pulumi.{facts.stack}.yaml")
+    for name in facts.incidents:
+        yield Hold(f"incident {name} is open: merge its report, on branch incident/{facts.stack}/{name}")
     if stage is None:
         return
     if stage.percent in facts.vetoes:
@@ -379,6 +386,35 @@ def _preflight(facts: Facts) -> Iterator[Hold]:
             f"preflight: rolled back at {_clock(lowering.commit.time)}; relaunch when a person has released a new "
             f"image or changed Pulumi.{facts.stack}.yaml"
         )
+    if facts.stack in facts.policy.operations.preflight.stacks and (trouble := _not_ready(facts)) is not None:
+        yield Hold(f"preflight: {trouble}; run pilot preflight --stack {facts.stack}")
+
+
+def _not_ready(facts: Facts) -> str | None:
+    """Why the last preflight, if any, lets nobody in; None where it does."""
+    found, valid = facts.readiness, facts.policy.operations.preflight.valid
+    if found is None:
+        return "none was made"
+    made, age, lowering = f"the one of {_clock(found.at)}", readiness.age(found, facts.now), facts.history.lowering
+    if found.release != readiness.release(facts.declared):
+        return f"{made} was of another image, exposure or flags"
+    if lowering is not None and found.at <= lowering.commit.time:
+        return f"{made} was made before the percent was lowered at {_clock(lowering.commit.time)}"
+    if age is None:
+        return f"{made} is from the future: set the clock of the machine that made it"
+    if age > valid:
+        return f"{made} is more than {length(valid)} old"
+    if found.failed:
+        more = f" and {len(found.failed) - 1} more" if len(found.failed) > 1 else ""
+        return f"{made} failed: {found.failed[0].title}: {found.failed[0].words}{more}"
+    return None
+
+
+def _passed(facts: Facts) -> str:
+    found = facts.readiness
+    if found is None or facts.stack not in facts.policy.operations.preflight.stacks:
+        return "preflight passed"
+    return f"preflight passed: {len(found.items)} checks by {found.by} at {_clock(found.at)}"
 
 
 def _when(n: int, needed: int | None, facts: Facts) -> str:
@@ -413,6 +449,7 @@ def _decision(
         triggers=facts.triggers,
         policy_sha256=facts.policy_sha256,
         evidence_sha256=facts.evidence_sha256,
+        readiness=facts.readiness if verdict is Verdict.ADVANCE and not facts.declared.rollout.percent else None,
     )
 
 

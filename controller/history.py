@@ -7,7 +7,7 @@ A commit with the trailer `Rollout-Id` was proposed by the controller, whoever m
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from controller.model import Commit, Declared
@@ -23,7 +23,13 @@ class Step:
 
     @property
     def by_person(self) -> bool:
-        return self.commit.rollout_id is None
+        """Whether a person had a word on the stage; who is in the cohort is none, whoever wrote it."""
+        if self.commit.rollout_id is not None:
+            return False
+        if self.before is None:
+            return True
+        same_cohort = replace(self.before.rollout, cohort=self.after.rollout.cohort)
+        return replace(self.before, rollout=same_cohort) != self.after
 
     @property
     def lowers(self) -> bool:

@@ -267,6 +267,17 @@ class Recorded:
     last: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event as it was recorded, under our names; `attributes` are the rest of it, as text."""
+
+    id: str
+    ts: datetime
+    type: str
+    arm: str
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
 # ---------------------------------------------------------------- what the evidence says
 
 
@@ -343,6 +354,52 @@ class TriggerResult:
     reason: str
 
 
+# ---------------------------------------------------------------- what a preflight found
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """How one check went, in *words*, and how many *seconds* it took."""
+
+    title: str
+    ok: bool
+    words: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """What a preflight found, `at` an instant and run `by` a person or a CI; `release` is what of."""
+
+    release: str
+    at: datetime
+    by: str
+    items: tuple[CheckResult, ...]
+
+    @property
+    def failed(self) -> tuple[CheckResult, ...]:
+        return tuple(item for item in self.items if not item.ok)
+
+
+class Health(StrEnum):
+    """How much a finding of the doctor asks for."""
+
+    FINE = "fine"
+    NOTE = "note"  # works, and could be better, or cannot be looked at
+    LATER = "later"  # did not answer; may answer later
+    WRONG = "wrong"  # a person must act
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What the doctor found: `about` what, in `words`, and what is to be done."""
+
+    about: str
+    health: Health
+    words: str
+    todo: str = ""
+
+
 # ---------------------------------------------------------------- history and the decision
 
 
@@ -377,7 +434,8 @@ class Decision:
 
     `changes` maps a key path below `pilot:rollout` to its old and new value. `reasons` are sentences, the deciding one
     first. `next_check` is the earliest instant at which another answer is to be expected by time alone. `asks` are the
-    holds that only a person ends, as a few words that stay the same from pass to pass, with the reason.
+    holds that only a person ends, as a few words that stay the same from pass to pass, with the reason. `readiness` is
+    the preflight on which users are let in, None for any other decision.
     """
 
     stack: str
@@ -392,6 +450,7 @@ class Decision:
     triggers: Mapping[str, TriggerResult]
     policy_sha256: str
     evidence_sha256: str
+    readiness: Readiness | None = None
     asks: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -9,16 +9,16 @@ import sys
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
 from itertools import chain
 
-from controller import decide, evidence, stackfile, triggers
+from controller import decide, evidence, readiness, stackfile, triggers
 from controller.errors import ConfigError, PilotError
 from controller.history import History
-from controller.messages import proposals, pull_request
-from controller.model import Commit, Declared, Live, Recorded, Unreadable, Verdict, Window
+from controller.messages import incident, proposals, pull_request
+from controller.model import Commit, Declared, Live, Readiness, Recorded, Unreadable, Verdict, Window
 from controller.policy import Policy, load
 from controller.ports import (
     FileCommit,
@@ -48,7 +48,7 @@ class Sight:
     The repository at one commit: the policy, and the stacks in the order in which they go.
 
     `trouble` is what is wrong with the newest policy; `policy` is then the last that could be read, so that a slip in a
-    file does not keep anything from being reverted.
+    file does not keep anything from being reverted. `incidents` are those of each stack whose report is not merged.
     """
 
     tip: str
@@ -56,6 +56,7 @@ class Sight:
     policy_sha256: str
     stacks: tuple[str, ...]
     trouble: str | None = None
+    incidents: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def look(repository: Repository) -> Sight:
@@ -78,13 +79,25 @@ def look(repository: Repository) -> Sight:
     names = sorted(m[1] for name in repository.files(tip) if (m := _STACK_FILE.match(name)))
     if not names:
         raise ConfigError(f"no Pulumi.<stack>.yaml at the root of {tip[:8]}; add one per environment")
-    for name in policy.stacks:
-        if name not in names:  # a misspelt name would drop the gate between two stacks without a word
+    named = {name: f"stacks.{name}" for name in policy.stacks}
+    named |= {name: f"operations.preflight.stacks: {name}" for name in policy.operations.preflight.stacks}
+    for name, place in named.items():
+        if name not in names:  # a misspelt name would drop a gate without a word
             trouble = trouble or (
-                f"{POLICY_FILE}: stacks.{name}: there is no {stack_file(name)} at {tip[:8]}; "
-                f"stacks here: {', '.join(names)}"
+                f"{POLICY_FILE}: {place}: there is no {stack_file(name)} at {tip[:8]}; stacks here: {', '.join(names)}"
             )
-    return Sight(tip, policy, hashlib.sha256(data).hexdigest(), _in_order(names, policy), trouble)
+    digest = hashlib.sha256(data).hexdigest()
+    return Sight(tip, policy, digest, _in_order(names, policy), trouble, _incidents(repository, tip))
+
+
+def _incidents(repository: Repository, tip: str) -> Mapping[str, Sequence[str]]:
+    """The incidents whose branch is there and whose report is not at *tip*, by stack."""
+    found: dict[str, list[str]] = {}
+    for branch in sorted(repository.branches(incident.PREFIX)):
+        stack, _, name = branch.removeprefix(incident.PREFIX).partition("/")
+        if name and repository.read(tip, f"{incident.folder(stack, name)}/{incident.STATE}") is None:
+            found.setdefault(stack, []).append(name)
+    return found
 
 
 def _last_readable(repository: Repository, tip: str, error: ConfigError) -> tuple[Policy, bytes]:
@@ -152,6 +165,8 @@ def observe(
         gap_ended=max((end for _, end in recorded.gaps), default=None),
         behind=decide.behind(declared, policy, ahead, (seen or {}).get(ahead)) if ahead else None,
         vetoes=_vetoes(facts, pull_requests),
+        readiness=ready(reader.repository, readiness.ref(stack)),
+        incidents=tuple(sight.incidents.get(stack, ())),
     )
 
 
@@ -197,6 +212,12 @@ def past(repository: Repository, tip: str, stack: str) -> History:
     """The history of a stack file up to *tip*, from Git alone."""
     file = stack_file(stack)
     return History.of([_commit(item, file) for item in repository.history(tip, file)])
+
+
+def ready(repository: Repository, ref: str) -> Readiness | None:
+    """The preflight, or the drill, that is kept at *ref*."""
+    oid = repository.refs(ref).get(ref)
+    return readiness.parse(repository.read(oid, readiness.FILE)) if oid else None
 
 
 def _commit(item: FileCommit, file: str) -> Commit:

@@ -6,20 +6,32 @@ Every method raises ConfigError where a person must act and TransientError where
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from controller.model import Announcement, Exposure, Live, News, Query, Recorded, Service, Unreadable, Window
+from controller.model import Announcement, Event, Exposure, Live, News, Query, Recorded, Service, Unreadable, Window
 
 
-class Source(Protocol):
-    """Where KPI data come from."""
+class Counts(Protocol):
+    """What decisions are made from."""
 
     def read(self, queries: Sequence[Query], window: Window) -> Recorded:
         """Count every query over *window*; an event stamped after `window.now` is never counted."""
+        ...
+
+
+class Source(Counts, Protocol):
+    """Where KPI data come from."""
+
+    def events(self, types: Collection[str], start: datetime, end: datetime) -> Sequence[Event]:
+        """
+        The events of these *types* from *start* to *end*, oldest first, each id once, as far as they were ever read.
+
+        For lists that people read; what cannot be read is passed over.
+        """
         ...
 
 
@@ -169,6 +181,36 @@ class Merge(StrEnum):
     NOT_YET = "not yet"
 
 
+class CiState(StrEnum):
+    """What the CI of one commit says; `unknown` where there is no CI to ask."""
+
+    GREEN = "green"
+    RUNNING = "running"
+    RED = "red"
+    NONE = "none"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Ci:
+    """The CI of one commit, and in `words` which of its jobs are not green; our own status is none of them."""
+
+    state: CiState
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """
+    What guards the base branch, as far as our token may read it; None where it may not, or there is nothing to read.
+
+    `required` are the statuses without which nothing is merged.
+    """
+
+    protected: bool | None = None
+    required: tuple[str, ...] | None = None
+
+
 class Forge(Protocol):
     """Where pull requests live."""
 
@@ -192,6 +234,14 @@ class Forge(Protocol):
 
     def check(self, head: str, state: CheckState, description: str) -> None:
         """Report the status `rollout/evidence` on commit *head*."""
+        ...
+
+    def ci(self, oid: str) -> Ci:
+        """What the CI says of commit *oid*."""
+        ...
+
+    def rules(self) -> Rules:
+        """What guards the base branch."""
         ...
 
     def merge(self, pr: PullRequest) -> Merge:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -86,6 +86,25 @@ def splice(data: bytes, changes: Mapping[str, int | str], *, name: str) -> tuple
             file = file.replace(where, new, _written(new, where, file.nodes[where].style or None))
             done.append(Change(path, old, new))
     return file.source.encode(), tuple(done)
+
+
+def with_cohort(data: bytes, firms: Sequence[str], *, name: str) -> bytes:
+    """
+    Write *firms* as `pilot:rollout.cohort`, a list on one line such as `[firm-a, firm-b]`; those that stay keep their
+    quotes.
+
+    Raises:
+        ConfigError: the file has no such list, one in another style, or a firm is no word.
+    """
+    file = _File(data, name)
+    node = file.expect(file.node(_COHORT), _COHORT, "sequence")
+    old = file.texts(_COHORT)
+    if not node.flow_style or node.start_mark.line != node.end_mark.line:
+        raise file.refusal(_COHORT, "a list over several lines", f"it on one: [{', '.join(old)}]")
+    marks = [(item.start_mark.index, item.end_mark.index) for item in node.value]
+    tokens = {firm: file.source[start:end] for firm, (start, end) in zip(old, marks, strict=True)}
+    raw = [tokens.get(firm) or _written(file.check(_COHORT, firm), _COHORT, None) for firm in firms]
+    return file.replace_list(_COHORT, firms, f"[{', '.join(raw)}]").source.encode()
 
 
 def restore(current: bytes, before: bytes, after: bytes, *, name: str) -> tuple[bytes, tuple[Change, ...]]:
@@ -303,5 +322,17 @@ class _File:
         differ = [pair for pair in zip_longest(self.facts, new.facts) if pair[0] != pair[1]]
         moved = new.nodes[where].start_mark.index != start or new.token(where) != raw
         if len(differ) != 1 or moved or new.text(where) != value:
+            raise self.refusal(where, f"that {raw!r} in its place would change more", "it by hand")
+        return new
+
+    def replace_list(self, where: str, values: Sequence[str], raw: str) -> _File:
+        """
+        As `replace`, for a list of scalars. Where the list that is read again is *raw* from end to end and says just
+        *values*, the text around it, which is the same, says what it said.
+        """
+        start, end = self.nodes[where].start_mark.index, self.nodes[where].end_mark.index
+        new = _File(f"{self.source[:start]}{raw}{self.source[end:]}".encode(), f"{self.name} (edited)")
+        moved = new.nodes[where].start_mark.index != start or new.token(where) != raw
+        if moved or new.texts(where) != tuple(values):
             raise self.refusal(where, f"that {raw!r} in its place would change more", "it by hand")
         return new

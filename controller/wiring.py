@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from controller.drift import Drift
@@ -19,12 +20,17 @@ from controller.forges.cache import Cache
 from controller.forges.git import Git
 from controller.forges.local import LocalForge
 from controller.forges.patience import Patience
+from controller.launch import doctor
+from controller.model import Declared, Place
 from controller.notify.told import Teller
 from controller.observe import Reader
 from controller.policy import Policy
 from controller.ports import Forge, Source
 from controller.settings import ForgeKind, Settings
 from controller.sources.jsonlines import JsonLines
+
+if TYPE_CHECKING:
+    from controller.aws.breakglass import BreakGlass
 
 _PATIENCE = Patience()  # of the pass under way, with all that talks to the forge: a process makes one after the other
 
@@ -230,6 +236,41 @@ def _place(settings: Settings) -> tuple[Address, str, str]:
 
 def _key(remote: str) -> str:
     return hashlib.sha256(remote.encode()).hexdigest()[:16]
+
+
+def examination(settings: Settings, world: World, now: Callable[[], datetime]) -> doctor.Means:
+    """What the doctor looks with."""
+    from controller.aws import permissions
+    from controller.aws.api import client_factory
+
+    clients = client_factory(endpoint=settings.aws_endpoint)
+
+    def skews(declared: Declared, policy: Policy) -> dict[str, float]:
+        aws = permissions.clock(clients, declared.region, now())
+        found = {} if aws is None else {"AWS": aws}
+        source = doctor.skew(policy.source.url, now) if policy.source.url else None
+        return found if source is None else found | {"the events API": source}
+
+    return doctor.Means(
+        reader=world.reader,
+        forge=world.forge,
+        forge_kind=kind(settings),
+        warning=warning(settings),
+        may_push=repository(settings).try_push,
+        aws=lambda declared: permissions.examine(clients, declared),
+        skews=skews,
+        pulumi=pulumi,
+        channels=lambda policy: world.notifier(policy).problems(),
+    )
+
+
+def glass(settings: Settings, declared: Declared) -> BreakGlass:
+    """What writes to the service of *declared* in an emergency, or in a drill."""
+    from controller.aws.api import client_factory
+    from controller.aws.breakglass import BreakGlass
+
+    place = Place(declared.service.cluster, declared.service.name, declared.region)
+    return BreakGlass(client_factory(endpoint=settings.aws_endpoint), place)
 
 
 def drift(settings: Settings, folder: Path, stack: str) -> Drift:

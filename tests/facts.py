@@ -7,9 +7,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from controller import readiness
 from controller.decide import Facts
 from controller.history import History
 from controller.model import (
+    CheckResult,
     Commit,
     Declared,
     Deployment,
@@ -18,6 +20,7 @@ from controller.model import (
     KpiEvidence,
     KpiStatus,
     Live,
+    Readiness,
     Rollout,
     Service,
     TriggerResult,
@@ -27,8 +30,8 @@ from controller.model import (
 from controller.policy import Policy, load
 
 ROOT = Path(__file__).parents[1]
-POLICY: Policy = load((ROOT / "rollout.yaml").read_bytes()).for_stack("prod")
 NOW = datetime(2026, 5, 20, 12, 0, tzinfo=UTC)
+POLICY: Policy = load((ROOT / "rollout.yaml").read_bytes()).for_stack("prod")
 IMAGE = "registry.example.com/app@sha256:" + "a" * 64
 SERVICE = Service("cluster", "service", IMAGE)
 GOOD = KpiEvidence(
@@ -52,6 +55,13 @@ def commit(at: datetime, percent: int, *, person: bool = False, service: Service
         rollout_id=None if person else "0123abcd",
         declared=replace(declared(percent, **rollout), service=service),
     )
+
+
+def ready(*failed: str, at: datetime = NOW - timedelta(hours=2), of: Declared | None = None) -> Readiness:
+    """A preflight of what `declared` declares: two checks passed, and those named *failed*."""
+    items = [CheckResult(title, True, "fine", 0.1) for title in ("Health", "Smoke test")]
+    items += [CheckResult(title, False, "broken", 0.1) for title in failed]
+    return Readiness(readiness.release(of or declared(0)), at, "Omar", tuple(items))
 
 
 def past(*percents: int, person_last: bool = False, ago: timedelta = timedelta(days=10)) -> History:
@@ -102,5 +112,6 @@ def facts(percent: int = 10, **changes: Any) -> Facts:
         evidence=evidence(),
         triggers=triggers(),
         last_event=NOW - timedelta(minutes=5),
+        readiness=ready(),
     )
     return replace(usual, **changes)

@@ -36,12 +36,21 @@ from tests.facts import (
     kpi,
     live,
     past,
+    ready,
     triggers,
 )
 
 HOUR = timedelta(hours=1)
 FRESH = Window(NOW - 2 * HOUR, NOW - timedelta(minutes=59), NOW)
 BAKED = Window(NOW - 2 * HOUR, NOW - HOUR, NOW)
+PASSED = "preflight passed: 2 checks by Omar at 2026-05-20 10:00 UTC"
+# Rolled back yesterday by the controller, and then released anew by a person.
+RELEASED = History.of([
+    commit(NOW - 5 * HOUR, 0, person=True, service=replace(SERVICE, image="new")),
+    commit(NOW - 26 * HOUR, 0),
+    commit(NOW - 30 * HOUR, 10),
+    commit(NOW - 60 * HOUR, 0, person=True),
+])  # fmt: skip
 
 
 def case(name: str, given_: Facts, verdict: Verdict, to: int, says: str) -> object:
@@ -53,7 +62,27 @@ def case(name: str, given_: Facts, verdict: Verdict, to: int, says: str) -> obje
     [
         # 9
         case("healthy-advances", facts(), Verdict.ADVANCE, 20, "good"),
-        case("from-0-by-preflight", facts(0), Verdict.ADVANCE, 10, "preflight passed"),
+        case("from-0-by-preflight", facts(0), Verdict.ADVANCE, 10, PASSED),
+        case("no-preflight", facts(0, readiness=None), Verdict.HOLD, 0,
+             "preflight: none was made; run pilot preflight --stack prod"),
+        case("a-failed-preflight", facts(0, readiness=ready("CI", "Drill")), Verdict.HOLD, 0,
+             "preflight: the one of 2026-05-20 10:00 UTC failed: CI: broken and 1 more; run pilot preflight --stack prod"),
+        case("a-preflight-that-is-just-young-enough", facts(0, readiness=ready(at=NOW - 24 * HOUR)), Verdict.ADVANCE, 10,
+             "preflight passed: 2 checks by Omar at 2026-05-19 12:00 UTC"),
+        case("an-old-preflight", facts(0, readiness=ready(at=NOW - 24 * HOUR - timedelta(minutes=1))), Verdict.HOLD, 0,
+             "preflight: the one of 2026-05-19 11:59 UTC is more than 1d old; run pilot preflight --stack prod"),
+        case("a-preflight-from-the-future", facts(0, readiness=ready(at=NOW + HOUR)), Verdict.HOLD, 0,
+             "preflight: the one of 2026-05-20 13:00 UTC is from the future: set the clock of the machine that made it; "
+             "run pilot preflight --stack prod"),
+        case("a-preflight-of-other-flags", facts(0, readiness=ready(of=declared(0, flags={"micPrompt": "native"}))),
+             Verdict.HOLD, 0, "preflight: the one of 2026-05-20 10:00 UTC was of another image, exposure or flags; "
+             "run pilot preflight --stack prod"),
+        case("a-preflight-from-before-a-revert", facts(0, history=RELEASED, readiness=ready(at=NOW - 27 * HOUR)),
+             Verdict.HOLD, 0, "preflight: the one of 2026-05-19 09:00 UTC was made before the percent was lowered at "
+             "2026-05-19 10:00 UTC; run pilot preflight --stack prod"),
+        case("a-preflight-after-a-revert-and-a-release", facts(0, history=RELEASED), Verdict.ADVANCE, 10, PASSED),
+        case("a-preflight-serves-the-start-alone", facts(10, readiness=None), Verdict.ADVANCE, 20, "good"),
+        case("a-stack-that-asks-for-none", facts(0, stack="staging", readiness=None), Verdict.ADVANCE, 10, "preflight passed"),
         case("at-100-complete", facts(100), Verdict.HOLD, 100, "the rollout is complete: 100 %"),
         case("off-the-ladder-goes-to-the-next-rung", facts(15), Verdict.ADVANCE, 20, "good"),
         case(
@@ -158,7 +187,7 @@ def case(name: str, given_: Facts, verdict: Verdict, to: int, says: str) -> obje
              "combined evidence 1e+09 >= 100"),
         case("an-advance-not-applied-reverts-below-what-is-live",
              facts(20, live=live(10), evidence=evidence(100.0)), Verdict.REVERT, 0, "combined evidence 100 >= 100"),
-        case("nothing-below-0", facts(0, evidence=evidence(1e9)), Verdict.ADVANCE, 10, "preflight passed"),
+        case("nothing-below-0", facts(0, evidence=evidence(1e9)), Verdict.ADVANCE, 10, PASSED),
         case("a-merged-revert-that-is-not-live-is-not-followed-by-another",
              facts(10, live=live(20), evidence=evidence(1e9)), Verdict.HOLD, 10,
              "percent declared 10 %, live 20 %: run pulumi up --stack prod"),

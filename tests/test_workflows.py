@@ -47,7 +47,7 @@ def scripts() -> Iterator[str]:
 def test_actions_are_pinned_and_permissions_are_named(path: Path) -> None:
     for line in path.read_text().splitlines():
         if used := re.search(r"^[ -]*uses: (\S+)(.*)", line):
-            assert re.fullmatch(r"\./.+|[\w.-]+/[\w.-]+@[0-9a-f]{40}", used[1]), line
+            assert re.fullmatch(r"\./.+|[\w.-]+/[\w./-]+@[0-9a-f]{40}", used[1]), line
             assert used[1].startswith("./") or re.match(r" # v\d", used[2]), f"say which version it is: {line}"
     assert "permissions" in _yaml.safe_load(path.read_text())
     for name, job in jobs(path).items():
@@ -165,7 +165,7 @@ def test_the_same_pulumi_everywhere() -> None:
 def test_the_commands_that_they_run_exist() -> None:
     ran = [match[1].split() for line in scripts() if (match := re.search(r"\.venv/bin/pilot ([^;|>]*)", line))]
 
-    assert {words[0] for words in ran} == {"preview", "drift", "reconcile"}
+    assert {words[0] for words in ran} == {"preview", "drift", "reconcile", "nightly"}
     for name, *words in ran:
         command = cli.commands[name]
         known = {flag for option in command.params if isinstance(option, click.Option) for flag in option.opts}

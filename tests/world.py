@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import pickle
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,6 +23,7 @@ from controller.forges.local import LocalForge
 from controller.model import (
     Bucket,
     Deployment,
+    Event,
     Exposure,
     Live,
     Query,
@@ -52,6 +53,12 @@ class ScriptedSource:
     malformed: int = 0
     seen_at: datetime | None = None
     gaps: tuple[tuple[datetime, datetime], ...] = ()
+    recorded: tuple[Event, ...] = ()
+
+    def events(self, types: Collection[str], start: datetime, end: datetime) -> Sequence[Event]:
+        if self.down:
+            raise self.down
+        return [event for event in self.recorded if event.type in types and start <= event.ts <= end]
 
     def read(self, queries: Sequence[Query], window: Window) -> Recorded:
         if self.down:
@@ -103,7 +110,8 @@ class World:
         self.run("git", "init", "-q", "--bare", "-b", "main", str(self.remote), cwd=folder)
         self.run("git", "init", "-q", "-b", "main", str(self.checkout), cwd=folder)
         for name in FILES:
-            (self.checkout / name).write_bytes((ROOT / name).read_bytes())
+            data = (ROOT / name).read_bytes()  # tests of the preflight ask for one
+            (self.checkout / name).write_bytes(data.replace(b"    stacks: [prod]\n", b"    stacks: []\n"))
         self.run("git", "add", "-A")
         self.run("git", "commit", "-q", "-m", "begin")
         self.run("git", "push", "-q", str(self.remote), "main")

@@ -96,6 +96,14 @@ class BreakGlass:
             wanted = f"deploy {_told(stop)} to {one.name}"
             yield _act(wanted, functools.partial(self._deploy, one, one.task_definition, stop))
 
+    def end(self, why: str) -> Act:
+        """End the stop that stands. All else stays down until `pulumi up --refresh` brings back what is declared."""
+        return _act("end the stop", lambda: self._end(why))
+
+    def _end(self, why: str) -> tuple[str, bool]:
+        self._put(self.place.parameter(stops.KEY), f"ended: {why}")
+        return "the stop has ended", True
+
     def _record(self, stop: Stop) -> tuple[str, bool]:
         words = f"the stop is recorded in {self.place.parameter(stops.KEY)}"
         if stops.read(self._api, self.place) == stop:

@@ -170,6 +170,17 @@ class Git:
             time.sleep(wait_s)  # the refs are as expected, but locked: another push is under way
         raise command.failure(result, f"{self.remote} did not take the push")
 
+    def try_push(self) -> None:
+        """
+        Ask the remote whether a branch may be pushed; nothing is.
+
+        Raises:
+            ConfigError, TransientError: it may not, or the remote did not answer.
+        """
+        result = self._talk("push", "--dry-run", "--porcelain", self.remote, f"{self.sync()}:refs/heads/rollout/doctor")
+        if result.code:
+            raise command.failure(result, f"{self.remote} would not take a push")
+
     def _outcome(self, updates: Sequence[RefUpdate], failed: command.Result) -> bool | None:
         """Read what a failed push left: applied (True), overtaken (False) or as it was (None)."""
         result = self._talk("ls-remote", self.remote, *(update.ref for update in updates))

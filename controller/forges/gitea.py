@@ -18,10 +18,11 @@ from controller.forges import clip
 from controller.forges.account import Account
 from controller.forges.answers import Answer, RefusedError, UnansweredError
 from controller.forges.cache import Cache
+from controller.forges.ci import combined
 from controller.forges.client import Client
 from controller.forges.listing import CONTEXT, Details, Listing, instant, open_of
 from controller.forges.patience import Patience
-from controller.ports import CheckState, Merge, PrState, PullRequest
+from controller.ports import CheckState, Ci, CiState, Merge, PrState, PullRequest, Rules
 
 _DESCRIPTION = 255  # characters of a status that its list shows
 _SETTLED_S = 60.0  # Gitea tells the second of a change; clocks may differ by the rest
@@ -29,6 +30,7 @@ _PAGE = 50  # items; Gitea's own limit, which an administrator may set lower
 _CAREFUL = 10  # lower than which nobody sets it
 
 _FROM_STATUS = {"success": CheckState.SUCCESS, "failure": CheckState.FAILURE, "error": CheckState.FAILURE}
+_JOBS = dict.fromkeys(("success", "skipped", "warning"), CiState.GREEN) | {"pending": CiState.RUNNING}
 
 # Refusals of a merge that no waiting lifts. Gitea answers 405 to everything that is not possible now, and says what it
 # is in words; a conflict is "Please try again later" too (https://github.com/go-gitea/gitea/issues/32111).
@@ -269,6 +271,20 @@ class Gitea:
             self._details.forget(number)
         wanted = {"state": state.value, "context": CONTEXT, "description": clip.line(description, _DESCRIPTION)}
         self._client.request("POST", f"{self._here}/statuses/{head}", body=wanted, safe=True)
+
+    def ci(self, oid: str) -> Ci:
+        """What the statuses say; of a context the latest counts."""
+        query = {"sort": "recentupdate", "limit": str(_PAGE)}
+        pages = self._client.pages(f"{self._here}/statuses/{oid}", query)
+        found = sorted((one for page in pages for one in page.body), key=lambda one: int(one["id"]))
+        latest = {one["context"]: one["status"] for one in found}
+        return combined((name, _JOBS.get(said, CiState.RED)) for name, said in latest.items())
+
+    def rules(self) -> Rules:
+        """What the base branch tells anyone of its protection; a required status may be a pattern."""
+        found = self._client.get(f"{self._here}/branches/{quote(self._base, safe='')}").body
+        required = tuple(found.get("status_check_contexts") or ()) if found.get("enable_status_check") else ()
+        return Rules(bool(found["protected"]), required)
 
     def merge(self, pr: PullRequest) -> Merge:
         """

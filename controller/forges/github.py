@@ -7,19 +7,21 @@ Commits travel by git; the API is used for pull requests, comments and statuses 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from controller.errors import ConfigError, TransientError
 from controller.forges import clip
 from controller.forges import github_graphql as graphql
 from controller.forges.answers import RefusedError, UnansweredError
 from controller.forges.cache import Cache
+from controller.forges.ci import combined
 from controller.forges.client import Client
 from controller.forges.github_pulls import Pulls
 from controller.forges.listing import CONTEXT, open_of
 from controller.forges.patience import Patience
-from controller.ports import CheckState, Merge, PrState, PullRequest
+from controller.ports import CheckState, Ci, CiState, Merge, PrState, PullRequest, Rules
 
 # https://docs.github.com/en/actions/how-tos/write-workflows/choose-when-workflows-run/trigger-a-workflow
 WORKFLOW_ADVICE = (
@@ -34,6 +36,7 @@ _TITLE = 256
 # 405 is both "not now" and "never": kargo and others retried the second for ever.
 _FORBIDDEN = re.compile(r"merge method|merges? (is|are) not allowed|not allowed on this repository", re.IGNORECASE)
 _ARMING_NEEDS_NOTHING = re.compile(r"(clean|unstable|has_hooks) status", re.IGNORECASE)
+_JOBS = dict.fromkeys(("success", "neutral", "skipped"), CiState.GREEN) | {"pending": CiState.RUNNING}
 _READY = ("CLEAN", "UNSTABLE", "HAS_HOOKS")
 _WAITING = ("BLOCKED", "BEHIND")
 
@@ -140,6 +143,36 @@ class GitHub:
                 raise TransientError(f"{refused}; it was just pushed, the next run tries again") from None
             raise
         self._pulls.note(head, state, description)
+
+    def ci(self, oid: str) -> Ci:
+        """What statuses and check runs say, of each context and name the latest."""
+        here = f"{self._repository}/commits/{oid}"
+        found = [(one["context"], one["state"]) for one in self._all(f"{here}/status", "statuses")]
+        for run in self._all(f"{here}/check-runs", "check_runs"):
+            found.append((run["name"], run["conclusion"] if run["status"] == "completed" else "pending"))
+        return combined((name, _JOBS.get(said, CiState.RED)) for name, said in found)
+
+    def _all(self, path: str, key: str) -> Iterator[Any]:
+        """The items under *key* of every page: these lists come wrapped in an object."""
+        query: Mapping[str, str] | None = {"per_page": "100"}
+        while query is not None:
+            answer = self._client.get(path, query)
+            yield from answer.body[key]
+            query = answer.following
+
+    def rules(self) -> Rules:
+        """What a classic protection and rulesets ask for: anyone who may read the repository may read both."""
+        branch = quote(self._branch, safe="")
+        found = self._client.get(f"{self._repository}/branches/{branch}").body
+        classic = (found.get("protection") or {}).get("required_status_checks") or {}
+        required = set(classic.get("contexts") or ())
+        rules = [
+            rule for page in self._client.pages(f"{self._repository}/rules/branches/{branch}") for rule in page.body
+        ]
+        for rule in rules:
+            if rule["type"] == "required_status_checks":
+                required |= {one["context"] for one in rule["parameters"]["required_status_checks"]}
+        return Rules(bool(found["protected"] or rules), tuple(sorted(required)))
 
     # ------------------------------------------------------------ merging
 
@@ -281,6 +314,10 @@ def _message(seen: Any, pr: PullRequest) -> tuple[str, str]:
 def _permission(method: str, path: str) -> str:
     if "/statuses/" in path:
         return "commit statuses (write)"
+    if path.endswith("/check-runs"):
+        return "checks (read)"
+    if "/commits/" in path or "/branches/" in path:
+        return "commit statuses (read) and contents (read)"
     if path.endswith("/merge"):
         return "contents (write) and pull requests (write)"
     return "pull requests (read)" if method == "GET" else "pull requests (write)"

@@ -17,7 +17,7 @@ from controller.forges.client import Client
 from controller.forges.github import headers
 from controller.forges.patience import Patience
 
-PERMISSIONS = {"contents": "write", "pull_requests": "write", "statuses": "write", "metadata": "read"}
+PERMISSIONS = {"contents": "write", "pull_requests": "write", "statuses": "write", "metadata": "read", "checks": "read"}
 _EARLY_S = 300.0  # a token is renewed while it is still good for a slow request
 _JWT_S = 540  # GitHub takes at most ten minutes
 _SKEW_S = 60  # and no time of issue in its future: the documentation's own advice

@@ -17,10 +17,11 @@ from controller.forges import clip
 from controller.forges.account import Account
 from controller.forges.answers import Answer, RefusedError, UnansweredError
 from controller.forges.cache import Cache
+from controller.forges.ci import combined
 from controller.forges.client import Client
 from controller.forges.listing import CONTEXT, Details, Listing, instant, open_of
 from controller.forges.patience import Patience
-from controller.ports import CheckState, Merge, PrState, PullRequest
+from controller.ports import CheckState, Ci, CiState, Merge, PrState, PullRequest, Rules
 
 _DESCRIPTION = 255  # characters of a status, https://docs.gitlab.com/api/commits/#set-commit-pipeline-status
 _PER_PAGE = "100"
@@ -34,6 +35,9 @@ _STATES = {
 }
 _TO_STATUS = {CheckState.SUCCESS: "success", CheckState.PENDING: "pending", CheckState.FAILURE: "failed"}
 _FROM_STATUS = {"success": CheckState.SUCCESS, "failed": CheckState.FAILURE, "canceled": CheckState.FAILURE}
+_JOBS = dict.fromkeys(("success", "skipped", "manual"), CiState.GREEN) | dict.fromkeys(
+    ("failed", "canceled"), CiState.RED
+)
 
 # What `detailed_merge_status` says of a merge request that a setting, and not the time, keeps from being merged.
 # https://docs.gitlab.com/api/merge_requests/#merge-status
@@ -258,6 +262,20 @@ class GitLab:
     def _is_said(self, head: str, state: CheckState) -> bool:
         said = self._check(head)
         return said is not None and said[0] == state.value
+
+    def ci(self, oid: str) -> Ci:
+        """What the jobs of its pipelines say; of a name the latest counts, and one that may fail does not."""
+        pages = self._client.pages(f"{self._here}/repository/commits/{oid}/statuses", {"per_page": _PER_PAGE})
+        found = sorted((one for page in pages for one in page.body), key=lambda one: int(one["id"]))
+        latest = {one["name"]: one for one in found}
+        must = [(name, one["status"]) for name, one in latest.items() if not one.get("allow_failure")]
+        return combined((name, _JOBS.get(said, CiState.RUNNING)) for name, said in must)
+
+    def rules(self) -> Rules:
+        """GitLab knows no required status by name: either the whole pipeline, ours in it, must pass, or nothing."""
+        branch = self._client.get(f"{self._here}/repository/branches/{quote(self._base, safe='')}").body
+        asks = self._client.get(self._here).body.get("only_allow_merge_if_pipeline_succeeds")
+        return Rules(branch.get("protected"), None if asks is None else (CONTEXT,) if asks else ())
 
     def merge(self, pr: PullRequest) -> Merge:
         """

@@ -9,28 +9,20 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import timedelta
 
 import urllib3
 
+from controller.model import CheckResult
 from controller.policy.operations import CommandCheck, HttpCheck, PersonCheck
 from controller.policy.values import length
+
+__all__ = ["Ask", "CheckResult", "run"]
 
 Ask = Callable[[str], bool]
 _OUTPUT = 4096  # bytes of a command's output of which the last line is told
 _BODY = 1 << 20  # bytes of an answer in which the words are looked for
 _WORDS = 200  # characters
-
-
-@dataclass(frozen=True, slots=True)
-class CheckResult:
-    """How a check went, in *words*, and how many *seconds* it took."""
-
-    title: str
-    ok: bool
-    words: str
-    seconds: float
 
 
 def run(check: CommandCheck | HttpCheck | PersonCheck, *, ask: Ask | None) -> CheckResult:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from controller import evidence
+from controller.messages import announcements, readiness
 from controller.messages.markdown import escape, inert, link, sparkline
 from controller.messages.proposals import PATTERN, Proposal, digest, parse, render
 from controller.model import Decision, KpiEvidence, TriggerStatus, Verdict
@@ -75,7 +76,9 @@ def body(proposal: Proposal, decision: Decision, policy: Policy, *, base_branch:
         f"**{verdict_sentence(proposal)}**",
         _changes_table(proposal),
         "\n".join(["### Why", *(f"- {escape(reason)}" for reason in decision.reasons[:REASONS])]),
-        _evidence_table(decision, policy),
+        readiness.checklist(decision.readiness) if decision.readiness else "",
+        _announcement(proposal, policy),
+        evidence_table(decision, policy),
         _triggers_table(decision),
         "### What happens on merge\n" + _on_merge(proposal, policy),
         _undo(proposal, base_branch),
@@ -184,7 +187,18 @@ def _on_merge(proposal: Proposal, policy: Policy) -> str:
     return " ".join(lines)
 
 
-def _evidence_table(decision: Decision, policy: Policy) -> str:
+def _announcement(proposal: Proposal, policy: Policy) -> str:
+    """What people are told once the first users are in."""
+    if proposal.verdict is not Verdict.ADVANCE or proposal.from_percent or not policy.operations.channels:
+        return ""
+    news = announcements.launched(proposal.stack, proposal.to_percent, policy.operations, at=None)
+    names = ", ".join(policy.operations.channels)
+    told = [f"> {escape(line)}" for line in news.text.splitlines()]
+    return "\n".join([f"### Told once it is live, to {escape(names)}", *told])
+
+
+def evidence_table(decision: Decision, policy: Policy) -> str:
+    """Each KPI with its estimate, its course over the stage, its bounds and its e-values; "" where nobody is in."""
     if not decision.from_percent:
         return ""
     rows = [

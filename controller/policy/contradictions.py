@@ -50,6 +50,9 @@ def contradictions(policy: Policy) -> Iterator[Finding]:
             if name not in day.checks:
                 known = ", ".join(day.checks) or "none"
                 yield ("operations", *where, index), f"found {name}; known checks: {known}"
+    for name in day.preflight.scan:
+        if name not in policy.kpis:
+            yield ("operations", "preflight", "scan", name), f"no such KPI; known KPIs: {', '.join(policy.kpis)}"
     for name, trigger in policy.triggers.items():
         for key, sentence in _trigger(policy, trigger):
             yield ("triggers", name, key), sentence

@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from controller.model import News
-from controller.policy.parts import Name, Part
-from controller.policy.values import Duration
+from controller.policy.parts import Name, Part, Rate
+from controller.policy.values import Duration, Share
 
+StackName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
 Url = Annotated[str, Field(pattern=r"^https?://[^\s]+$")]
 Variable = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
 
@@ -71,10 +72,21 @@ Check = Annotated[
 
 
 class Preflight(Part):
-    """What must be true before anybody enters; `checklist` is a Markdown file without an open task box."""
+    """
+    What must be true before anybody enters one of `stacks`, as found by a preflight not older than `valid`.
 
+    `checklist` is a Markdown file of the repository without an open task box. With `ci` the jobs of the commit must be
+    green. `scan` names KPIs of which the stack that goes first must have samples, or be at the target. A drill of the
+    kill switch there may be as old as `drill`; without it none is asked for.
+    """
+
+    stacks: tuple[StackName, ...] = ()
+    valid: Duration = timedelta(days=1)
     checks: tuple[Name, ...] = ()
-    checklist: str | None = None
+    checklist: Annotated[str, Field(pattern=r"^[^/]")] | None = None
+    ci: bool = False
+    scan: Mapping[Name, Literal["samples", "target"]] = {}
+    drill: Duration | None = None
 
 
 class Rollback(Part):
@@ -97,6 +109,19 @@ class Severity(Part):
     when: Annotated[tuple[str, ...], Field(min_length=1)]
 
 
+class Watched(Part):
+    """
+    What a person watches after a launch beside the KPIs: one bad unit asks to look, a share above `above` to act.
+
+    Nothing here ever moves the percent; what must do so is a trigger.
+    """
+
+    title: str
+    rate: Rate
+    above: Share
+    advice: str = ""
+
+
 class Operations(Part):
     """
     Launch day. Whatever is named here may be left out, and then no command offers it.
@@ -111,5 +136,6 @@ class Operations(Part):
     preflight: Preflight = Preflight()
     rollback: Rollback = Rollback()
     severities: Mapping[Literal["P0", "P1", "P2"], Severity] = {}
+    watch: Mapping[Name, Watched] = {}
     first_watch: Duration = timedelta(hours=2)
     first_outputs: Annotated[int, Field(ge=1, le=100)] = 5

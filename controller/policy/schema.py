@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from controller.model import Query
-from controller.policy.operations import Operations
-from controller.policy.parts import Name, Part
+from controller.policy.operations import Operations, StackName
+from controller.policy.parts import Name, Part, Rate
 from controller.policy.values import (
     Bound,
     BoundText,
@@ -26,7 +26,6 @@ from controller.policy.values import (
     Texts,
 )
 
-StackName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
 Percent = Annotated[int, Field(strict=True, ge=0, le=100)]
 
 
@@ -81,37 +80,6 @@ class Source(Part):
     def mapping(self) -> dict[str, Any]:
         """How records are written, as `JsonLines` takes it."""
         return {key: getattr(self, key) for key in ("fields", "types", "arms", "constants", "times")}
-
-
-class Rate(Part):
-    """
-    Good or bad events over matching units, or (`within`) exposed users whom the event followed in time.
-
-    A unit counts by its first event in each `every`; with `mean`, by the share of its bad events in each.
-    """
-
-    event: str
-    where: Mapping[str, Texts] = {}
-    good: Annotated[Mapping[str, Texts], Field(min_length=1)] | None = None
-    bad: Annotated[Mapping[str, Texts], Field(min_length=1)] | None = None
-    within: Duration | None = None
-    unit: str = "user"
-    every: Duration | None = None
-    mean: bool = False
-
-    @model_validator(mode="after")
-    def _outcome(self) -> Rate:
-        if sum(x is not None for x in (self.good, self.bad, self.within)) != 1:
-            raise ValueError("give exactly one of good, bad and within")
-        if self.mean and (self.within or self.every is None or self.unit == "event"):
-            raise ValueError("mean needs every, a unit other than event, and good or bad")
-        return self
-
-    def query(self, name: str, **more: Any) -> Query:
-        return Query(
-            name, self.event, self.where, self.good, self.bad,
-            within=self.within, needs=tuple(self.bad or ()), unit=self.unit, every=self.every, mean=self.mean, **more,
-        )  # fmt: skip
 
 
 class Quantile(Part):

@@ -17,7 +17,11 @@ _MARGIN = r"^([0-9]+(?:\.[0-9]+)?) ?(%|points?)$"
 _BOUND = r"^(<=|>=|<|>) ?([0-9]+(?:\.[0-9]+)?) ?(%|[a-z]+)?$"
 
 
-def _duration(value: object) -> timedelta:
+def duration(value: object) -> timedelta:
+    """
+    Raises:
+        ValueError: *value* is no text such as `15m`.
+    """
     match = re.match(_DURATION, value) if isinstance(value, str) else None
     if not match:
         raise ValueError("write a duration such as 15m, 1h or 5d")
@@ -116,7 +120,7 @@ def _texts(value: object) -> object:
     return (str(value),) if isinstance(value, (str, int, float)) else value
 
 
-Duration = Annotated[timedelta, BeforeValidator(_duration), WithJsonSchema({"type": "string", "pattern": _DURATION})]
+Duration = Annotated[timedelta, BeforeValidator(duration), WithJsonSchema({"type": "string", "pattern": _DURATION})]
 Share = Annotated[float, BeforeValidator(_share), WithJsonSchema({"type": "string", "pattern": _SHARE})]
 PerDay = Annotated[float, BeforeValidator(per_day), WithJsonSchema({"type": "string", "pattern": _PER_TIME})]
 MarginText = Annotated[Margin, BeforeValidator(_margin), WithJsonSchema({"type": "string", "pattern": _MARGIN})]

@@ -25,7 +25,8 @@ from controller.rehearsal.scenarios import SCENARIOS
 
 SHIPPED = Path(__file__).parents[2]
 SIMULATED = (
-    "Simulated: the clock, the users and their events, the people who merge, and AWS (a local stand-in). "
+    "Simulated: the clock, the users and their events, the people who merge, what the preflight's commands and pages "
+    "answer, and AWS (a local stand-in). "
     "Real: the Git repository and its pull requests, the policy, the decision, the Pulumi program{engine}. "
     "Passes are made every 15 minutes after a fault or while a merge is awaited; where only time must pass, when the "
     "controller said that it would look again; else every hour for three hours after anything happened; and every 12 "

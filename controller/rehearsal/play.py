@@ -19,11 +19,13 @@ from typing import Any
 
 from controller import observe, stackfile
 from controller import reconcile as loop
+from controller.aws.breakglass import BreakGlass
 from controller.aws.live import EcsLiveState
 from controller.decide import CHECK_AGAIN
 from controller.forges.git import Git
 from controller.forges.local import LocalForge
-from controller.model import Declared, Live, Unreadable, Verdict
+from controller.launch import preflight
+from controller.model import CheckResult, Declared, Live, Place, Unreadable, Verdict
 from controller.ports import CheckState, PrState, PullRequest
 from controller.rehearsal.localcloud.apply import Applier
 from controller.rehearsal.localcloud.cloud import LocalAws
@@ -33,7 +35,8 @@ from controller.sources.jsonlines import JsonLines
 
 LAUNCH = datetime(2026, 5, 5, 10, 0, tzinfo=UTC)  # a Tuesday
 DAY_BEFORE = LAUNCH - timedelta(days=1, hours=2)
-MORNING = LAUNCH - timedelta(hours=1)
+MORNING = LAUNCH - timedelta(hours=2)
+READY = LAUNCH - timedelta(hours=1)  # when the operator makes the preflight
 SESSIONS_A_DAY = {"staging": 2000, "prod": 1800}
 # Between passes: while a person or a fault is awaited or just came, while something happened of late, and at most.
 # A production controller keeps a pace of 5 minutes.
@@ -42,6 +45,15 @@ THINKING = timedelta(minutes=10)  # from a pull request's opening to its merge; 
 # Sections of a stack file that a rehearsal replaces or does without, with all that stands below them.
 _LEFT_OUT = r"(?m)^  pilot:(?:scaling|network|ingress|alarms|pipeline|controller):.*\n(?: {3,}.*\n)*"
 ENGINEER, OPERATOR = "Ana Engineer", "Omar Operator"
+CHECKLIST = "readiness/Pilot_Launch_Command_Checklist_7Day.md"
+# What a rehearsal fills in, and what it cannot have: a CI, and a drill that stops its staging.
+_POLICY = (
+    ('support: ""', f"support: {OPERATOR}"),
+    ('technical: ""', f"technical: {ENGINEER}"),
+    ('qa: ""', "qa: Quinn Reviewer"),
+    ("ci: true", "ci: false"),
+    ("    drill: 7d", "    #drill: 7d"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +130,12 @@ class Play:
         self._run("git", "init", "--quiet", "--bare", "--initial-branch=main", str(self.remote))
         self._run("git", "init", "--quiet", "--initial-branch=main", str(self.checkout))
         network = self.aws.network()
-        for name in ("rollout.yaml", "Pulumi.yaml", "Pulumi.staging.yaml", "Pulumi.prod.yaml"):
-            data = (self.shipped / name).read_text()
+        (self.checkout / CHECKLIST).parent.mkdir()
+        for name in ("rollout.yaml", "Pulumi.yaml", "Pulumi.staging.yaml", "Pulumi.prod.yaml", CHECKLIST):
+            data = (self.shipped / name).read_text().replace("- [ ]", "- [x]")
+            for old, new in _POLICY if name == "rollout.yaml" else ():
+                assert old in data, old
+                data = data.replace(old, new, 1)
             if name == "Pulumi.staging.yaml" and not self.scenario.staging:
                 data = stackfile.splice(data.encode(), {"percent": 100}, name=name)[0].decode()
             if name.startswith("Pulumi.") and name != "Pulumi.yaml":
@@ -155,7 +171,7 @@ class Play:
         timed = [wait for wait in waits if wait > CHECK_AGAIN]  # only time must pass
         if timed and not near:
             pace = min(*timed, AT_MOST)
-        return min([self.now + pace, *(at for at in (LAUNCH, self._fault_at) if at > self.now)])
+        return min([self.now + pace, *(at for at in (READY, LAUNCH, self._fault_at) if at > self.now)])
 
     def _advance(self, until: datetime) -> None:
         """Let time pass, with users using what is live."""
@@ -198,6 +214,7 @@ class Play:
 
     def _people(self) -> None:
         self.thinking = False
+        self._operator()
         for pr in self.forge.pull_requests("rollout/"):
             if pr.state is PrState.OPEN and pr.check and pr.check[0] is CheckState.SUCCESS:
                 self._engineer(pr)
@@ -211,12 +228,33 @@ class Play:
                 )
                 self._tell("a legal reviewer reports a critical defect")
 
+    def _operator(self) -> None:
+        """Make the preflight from an hour before the launch on, whenever nothing but that is missing."""
+        decision = self.last["prod"].decision
+        if self.now < READY or decision is None or "run pilot preflight" not in decision.reasons[0]:
+            return
+        means = preflight.Means(
+            reader=self.reader,
+            forge=self.forge,
+            way_back=lambda declared: preflight.way_back(self._glass(declared)),
+            perform=lambda check: CheckResult(check.title, True, "simulated", 0.0),
+            channels=lambda policy: (),
+        )
+        found = preflight.make(means, stack="prod", now=self.now, by=OPERATOR).found
+        said = f"failed: {found.failed[0].title}: {found.failed[0].words}" if found.failed else "passed"
+        self._tell(f"{OPERATOR} runs pilot preflight --stack prod: {len(found.items)} checks, {said}")
+        self.thinking = True
+
+    def _glass(self, declared: Declared) -> BreakGlass:
+        service = declared.service
+        return BreakGlass(lambda name, _: self.aws.client(name), Place(service.cluster, service.name, declared.region))
+
     def _engineer(self, pr: PullRequest) -> None:
         _, stack, rest = pr.branch.split("/")
         urgent = not rest.startswith("advance")
         first = stack == "prod" and self.apps["prod"].percent == 0
         if not urgent and (self.now - pr.created < THINKING or (first and self.now < LAUNCH)):
-            self.thinking = self.now - pr.created < THINKING
+            self.thinking = self.thinking or self.now - pr.created < THINKING
             return
         if self.scenario.person is Person.CLOSES and pr.title.endswith("10% -> 20%"):
             self.forge.close_by_person(pr.number, OPERATOR, self.now)

@@ -13,13 +13,13 @@ import re
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from controller.errors import ConfigError, TransientError
-from controller.model import Query, Recorded, Window
+from controller.model import Event, Query, Recorded, Window
 from controller.sources.jsonlines import JsonLines
 from controller.sources.records import Names
 from controller.sources.spool import Poll, Spool, event_time
@@ -75,6 +75,19 @@ class EventsApi:
         except OSError as e:
             raise ConfigError(f"spool {e.filename}: {e.strerror}; make its folder writable") from e
         return self._lines.read(queries, window, gaps=self._spool.gaps(window.start, window.now))
+
+    def events(self, types: Collection[str], start: datetime, end: datetime) -> Sequence[Event]:
+        """As `Source.events`, of what earlier passes and `read` have polled."""
+        return self._lines.events(types, start, end)
+
+    def newest(self) -> Sequence[Any]:
+        """
+        What the API answers to one request for its newest events, as it is.
+
+        Raises:
+            ConfigError, TransientError: as for `read`.
+        """
+        return self._get(self._with(limit=str(self._limit)))[0]
 
     def _poll(self, window: Window) -> Poll:
         """Fetch pages, newest first, until nothing further back can be new."""

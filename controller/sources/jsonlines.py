@@ -5,15 +5,16 @@ from __future__ import annotations
 import glob
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import duckdb
 
 from controller.errors import ConfigError
-from controller.model import Query, Recorded, Window
+from controller.model import Event, Query, Recorded, Window
 from controller.sources.counting import Counter, Gaps
+from controller.sources.raw import events
 from controller.sources.records import Names
 from controller.sources.replay import Replay
 
@@ -48,7 +49,8 @@ class JsonLines:
         times: str = "rfc3339",
     ) -> None:
         self._paths = tuple(paths)
-        self._counter = Counter(Names(fields or {}, types or {}, arms or {}, constants or {}, times))
+        self._names = Names(fields or {}, types or {}, arms or {}, constants or {}, times)
+        self._counter = Counter(self._names)
         self._seen: dict[str, _Seen] = {}
 
     def read(self, queries: Sequence[Query], window: Window, *, gaps: Gaps = ()) -> Recorded:
@@ -73,6 +75,14 @@ class JsonLines:
         """
         self._load(self._expand()[0], queries)
         return self._counter.replay(queries, start=start, passes=passes)
+
+    def events(self, types: Collection[str], start: datetime, end: datetime) -> Sequence[Event]:
+        """As `Source.events`."""
+        files, _ = self._expand()
+        try:
+            return events([glob.escape(path) for path in files], self._names, types, start, end) if files else []
+        except (OSError, duckdb.Error) as e:
+            raise ConfigError(f"events cannot be read: {str(e).splitlines()[0]}; mend or remove the file") from e
 
     def _expand(self) -> tuple[list[str], list[str]]:
         """The files that there are, in order, and the paths that match none."""

@@ -29,7 +29,7 @@ ByPass = dict[int, list[tuple[Any, ...]]]
 
 class Replay:
     """
-    A source (`ports.Source`) that answers at *passes*, in their order, as one would whose files ended there.
+    What (`ports.Counts`) answers at *passes*, in their order, as one would whose files ended there.
 
     Of notes it has those on malformed records. Samples must be those of *queries* since *start*.
     """

@@ -113,6 +113,15 @@ class GitLabWorld(Served):
     def fork(self, branch: str, body: str, by: str) -> int:
         return self.server.create(branch, "theirs", body, by, source_project=999).iid
 
+    def job(self, oid: str, name: str, state: str) -> None:
+        said = {"success": "success", "failure": "failed", "pending": "running"}[state]
+        self.server.statuses.append(
+            {"id": 1 + len(self.server.statuses), "sha": oid, "ref": "main", "status": said, "name": name}
+        )
+
+    def guard(self) -> None:
+        self.server.protected = self.server.pipeline_must_pass = True
+
 
 class GiteaWorld(Served):
     description = ("gitea.json", "/api/v1")
@@ -165,6 +174,14 @@ class GiteaWorld(Served):
 
     def fork(self, branch: str, body: str, by: str) -> int:
         return self.server.create(branch, "theirs", body, by, repository=999).number
+
+    def job(self, oid: str, name: str, state: str) -> None:
+        at = self.clock.now().isoformat()
+        told = {"id": 1 + len(self.server.statuses), "status": state, "context": name, "description": ""}
+        self.server.statuses.append({**told, "sha": oid, "updated_at": at, "created_at": at})
+
+    def guard(self) -> None:
+        self.server.protected, self.server.required = True, ["rollout/evidence"]
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from controller.errors import TransientError
-from controller.ports import CheckState, Forge, Merge, PrState, PullRequest, RefUpdate
+from controller.ports import CheckState, Ci, CiState, Forge, Merge, PrState, PullRequest, RefUpdate, Rules
 from tests.forges.conftest import STACK_FILE
 from tests.forges.worlds import BOT, PROD, WORLDS, World, only, propose
 
@@ -414,3 +414,41 @@ def test_a_failure_is_read_once_a_pass(remote: World, tmp_path: Path) -> None:
 
     assert forge.pull_requests("rollout/")[0].check == (CheckState.FAILURE, "bad news")
     assert world.requests() == world.idle
+
+
+# ---------------------------------------------------------------- the CI and the rules of the base branch
+
+
+@pytest.mark.parametrize(
+    ("jobs", "state", "words"),
+    [
+        ([], CiState.NONE, "no job has reported"),
+        ([("build", "success")], CiState.GREEN, "1 job green"),
+        ([("build", "failure"), ("build", "success")], CiState.GREEN, "1 job green"),  # ran again
+        ([("build", "success"), ("test", "pending")], CiState.RUNNING, "running: test"),
+        ([("build", "failure"), ("test", "pending")], CiState.RED, "red: build"),
+        ([(name, "failure") for name in "edcba"], CiState.RED, "red: a, b, c and 2 more"),
+        ([("rollout/evidence", "failure"), ("build", "success")], CiState.GREEN, "1 job green"),  # ours says nothing
+    ],
+)
+def test_the_ci_of_a_commit_is_what_its_jobs_come_to(
+    remote: World, jobs: list[tuple[str, str]], state: CiState, words: str
+) -> None:
+    oid = remote.remote.refs["refs/heads/main"]
+    for name, said in jobs:
+        remote.job(oid, name, said)
+
+    assert remote.controller()[0].ci(oid) == Ci(state, words)
+
+
+def test_a_base_branch_that_asks_for_our_status_says_so(remote: World) -> None:
+    assert remote.controller()[0].rules() == Rules(False, ())
+    remote.guard()
+    assert remote.controller()[0].rules() == Rules(True, ("rollout/evidence",))
+
+
+def test_a_local_forge_has_neither(tmp_path: Path) -> None:
+    with WORLDS["local"](tmp_path) as world:
+        forge = world.controller()[0]
+        assert forge.ci("0" * 40).state is CiState.UNKNOWN
+        assert forge.rules() == Rules(None, None)

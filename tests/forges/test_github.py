@@ -18,7 +18,7 @@ from controller.forges.cache import Cache
 from controller.forges.git import Git
 from controller.forges.github import GitHub
 from controller.forges.patience import Patience
-from controller.ports import CheckState, Merge, PrState, PullRequest, RefUpdate
+from controller.ports import CheckState, Ci, CiState, Merge, PrState, PullRequest, RefUpdate, Rules
 from tests.forges.fakes.github import schema
 from tests.forges.fakes.server import Answer, Fault, Request
 from tests.forges.test_conformance import BODY, BRANCH, TITLE, TWENTY
@@ -654,3 +654,32 @@ def test_what_is_armed_stays_so_when_the_branch_is_edited_and_its_new_head_has_n
     seen = only(pilot.forge, pull.number)
     assert (seen.head, seen.armed, seen.check) == (edited, True, None)
     assert pilot.forge.merge(pull) is Merge.NOT_YET, "that is of another head"
+
+
+# ---------------------------------------------------------------- the CI and the rules
+
+
+def test_check_runs_count_beside_statuses_on_every_page(world: GitHubWorld, pilot: Pilot) -> None:
+    oid = world.remote.refs["refs/heads/main"]
+    done = {"status": "completed", "conclusion": "success"}
+    world.server.runs[oid] = [{"name": f"job {n}", **done} for n in range(101)]
+    assert pilot.forge.ci(oid) == Ci(CiState.GREEN, "101 jobs green")
+    world.server.runs[oid].append(
+        {"name": "e2e", "status": "in_progress", "conclusion": "success"}
+    )  # null, which the description forgot
+    assert pilot.forge.ci(oid) == Ci(CiState.RUNNING, "running: e2e")
+    world.server.runs[oid][-1] = {"name": "e2e", "status": "completed", "conclusion": "timed_out"}
+    assert pilot.forge.ci(oid) == Ci(CiState.RED, "red: e2e")
+
+
+def test_a_token_that_may_not_see_check_runs_says_which_right_is_missing(world: GitHubWorld, pilot: Pilot) -> None:
+    world.server.denied.add("checks")
+    with pytest.raises(ConfigError, match=r"probably missing: checks \(read\)"):
+        pilot.forge.ci(world.remote.refs["refs/heads/main"])
+
+
+def test_a_ruleset_requires_statuses_too(world: GitHubWorld, pilot: Pilot) -> None:
+    checks = [{"context": "rollout/evidence"}]
+    asked = {"required_status_checks": checks, "strict_required_status_checks_policy": False}
+    world.server.rulesets = [{"type": "deletion"}, {"type": "required_status_checks", "parameters": asked}]
+    assert pilot.forge.rules() == Rules(True, ("rollout/evidence",))

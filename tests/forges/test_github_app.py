@@ -60,7 +60,13 @@ def test_a_token_is_for_one_repository_and_the_rights_that_are_used(
     assert world.server.minted == [
         {
             "repositories": ["shop"],
-            "permissions": {"contents": "write", "pull_requests": "write", "statuses": "write", "metadata": "read"},
+            "permissions": {
+                "contents": "write",
+                "pull_requests": "write",
+                "statuses": "write",
+                "metadata": "read",
+                "checks": "read",
+            },
         }
     ]
 

@@ -121,6 +121,14 @@ class World(ABC):
         """Open a pull request of a branch of the same name in a stranger's fork, and return its number."""
         raise NotImplementedError
 
+    def job(self, oid: str, name: str, state: str) -> None:
+        """What a job of the CI, or of another bot, reports on a commit: "success", "failure" or "pending"."""
+        raise NotImplementedError
+
+    def guard(self) -> None:
+        """Protect the base branch, and require our status."""
+        raise NotImplementedError
+
     # ------------------------------------------------------------ what remote forges show and suffer
 
     def requests(self) -> tuple[int, int, int]:
@@ -239,6 +247,13 @@ class GitHubWorld(World):
     def fork(self, branch: str, body: str, by: str) -> int:
         tip = self.remote.refs["refs/heads/main"]
         return self.server.add(branch, tip, "from a fork", body, by, fork=True).number
+
+    def job(self, oid: str, name: str, state: str) -> None:
+        made = {"context": name, "state": state, "description": ""}
+        self.server.statuses.setdefault(oid, []).append(made)
+
+    def guard(self) -> None:
+        self.server.rules.checks.add("rollout/evidence")
 
     def requests(self) -> tuple[int, int, int]:
         return self.server.counted()

@@ -298,4 +298,7 @@ def test_a_check_fits_in_what_a_forge_keeps() -> None:
     """140 characters."""
     long = facts(10, evidence=evidence(mic_grant=kpi(KpiStatus.HOLD, "x" * 300)))
     assert len(pull_request.check_description(decide(long))) == 140
-    assert pull_request.check_description(decide(facts(0))) == "advance: preflight passed"
+    assert (
+        pull_request.check_description(decide(facts(0)))
+        == "advance: preflight passed: 2 checks by Omar at 2026-05-20 10:00 UTC"
+    )

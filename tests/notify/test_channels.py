@@ -216,7 +216,7 @@ def test_nothing_of_an_address_gets_out(
 def test_a_pass_without_news_does_not_load_the_library() -> None:
     """It takes longer to load than a pass to make."""
     done = subprocess.run(
-        [sys.executable, "-c", "import sys, controller.wiring, controller.announce; print('apprise' in sys.modules)"],
+        [sys.executable, "-c", "import sys, controller.wiring, controller.launch.news; print('apprise' in sys.modules)"],
         capture_output=True, text=True, check=True, cwd=ROOT,
     )  # fmt: skip
     assert done.stdout.strip() == "False"

@@ -67,6 +67,8 @@ class Gitea(Forge):
         self.styles = ("merge", "squash", "rebase")
         self.may_write = True
         self.is_admin = False
+        self.protected = False
+        self.required: list[str] = []
         self.asks_up_to_date = False
         self.page_size = 50  # MAX_RESPONSE_ITEMS
         self.mergeable = False  # stuck at false, gitea#25849
@@ -329,7 +331,9 @@ class Gitea(Forge):
     def _branch(self, request: Request, name: str) -> Answer:
         if self.head(name) is None:
             raise Refused(404, self._error("not found"))
-        return Answer(200, {"name": name, "commit": {"id": self.head(name)}})
+        rule = {"protected": self.protected, "enable_status_check": bool(self.required)}
+        found = {"name": name, "commit": {"id": self.head(name)}, **rule, "status_check_contexts": self.required}
+        return Answer(200, found)
 
     def _protections(self, request: Request) -> Answer:
         if not self.is_admin:

@@ -93,6 +93,8 @@ class GitHub(Forge):
         self.statuses: dict[str, list[dict[str, Any]]] = {}
         self.rules = Rules()
         self.denied: set[str] = set()
+        self.runs: dict[str, list[dict[str, Any]]] = {}
+        self.rulesets: list[Any] = []
         self.frozen: list[Any] | None = None
         self.in_order = True
         self.unknown = False  # whether mergeability is still being computed
@@ -154,6 +156,17 @@ class GitHub(Forge):
         if parts := request.match("PUT", f"{here}/pulls/{{}}/merge"):
             self._needs("contents")
             return self._merge(self.pull(int(parts[0])), request)
+        if parts := request.match("GET", f"{here}/commits/{{}}/status"):
+            return self._combined(parts[0])
+        if parts := request.match("GET", f"{here}/commits/{{}}/check-runs"):
+            if "checks" in self.denied:
+                raise Refused(403, _error("Resource not accessible by personal access token"))
+            runs = [description().filled("check-run", **run) for run in self.runs.get(parts[0], ())]
+            return self._paged(request, {"total_count": len(runs), "check_runs": runs}, "check_runs")
+        if parts := request.match("GET", f"{here}/branches/{{}}"):
+            return self._branch(parts[0])
+        if request.match("GET", f"{here}/rules/branches/{{}}") is not None:
+            return Answer(200, self.rulesets)
         if parts := request.match("POST", f"{here}/statuses/{{}}"):
             self._needs("statuses")
             return self._status(parts[0], request)
@@ -273,6 +286,26 @@ class GitHub(Forge):
         self.statuses.setdefault(sha, []).append(made)
         self.settle()
         return Answer(201, description().filled("status", **made))
+
+    def _combined(self, sha: str) -> Answer:
+        latest = {status["context"]: status for status in self.statuses.get(sha, ())}
+        shown = [description().filled("simple-commit-status", **status) for status in latest.values()]
+        said = description().filled("combined-commit-status", statuses=shown, total_count=len(shown))
+        return Answer(200, said)
+
+    def _paged(self, request: Request, body: dict[str, Any], key: str) -> Answer:
+        size, page = int(request.query.get("per_page", 30)), int(request.query.get("page", 1))
+        more = page * size < len(body[key])
+        following = f"https://api.example.com/x?{urlencode({**request.query, 'page': page + 1})}"
+        headers = {"Link": f'<{following}>; rel="next"'} if more else {}
+        return Answer(200, {**body, key: body[key][(page - 1) * size : page * size]}, headers)
+
+    def _branch(self, name: str) -> Answer:
+        checks = {"contexts": sorted(self.rules.checks), "checks": [], "enforcement_level": "everyone"}
+        protection = {"enabled": True, "required_status_checks": checks} if self.rules.checks else {"enabled": False}
+        said = description().filled("branch-with-protection", name=name, protected=bool(self.rules.checks))
+        commit = description().filled("commit", author={}, committer={})
+        return Answer(200, said | {"protection": protection, "commit": commit})
 
     # ------------------------------------------------------------ merging
 

@@ -90,7 +90,7 @@ class Description:
             value = found
         return value
 
-    def filled(self, name: str, **values: Any) -> Any:
+    def filled(self, name: str, /, **values: Any) -> Any:
         """A value of schema *name* with *values*, and for all else that it must have something of the right kind."""
         return json.loads(self._sample(name)) | values
 

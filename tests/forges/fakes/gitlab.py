@@ -53,6 +53,7 @@ class GitLab(Forge):
         self.statuses: list[dict[str, Any]] = []
         self.role = "developer"  # or "reporter", who may read only
         self.may_merge = True
+        self.protected = self.pipeline_must_pass = False
         self.trains = False
         self.ff = False
         self.asks_for_approval = False
@@ -161,6 +162,7 @@ class GitLab(Forge):
                 "web_url": f"{self.url}/{self.project}",
                 "merge_method": "ff" if self.ff else "merge",
                 "merge_trains_enabled": self.trains,
+                "only_allow_merge_if_pipeline_succeeds": self.pipeline_must_pass,
             },
         )
 
@@ -313,7 +315,7 @@ class GitLab(Forge):
         head = self.head(name)
         if head is None:
             raise Refused(404, {"message": "404 Branch Not Found"})
-        return Answer(200, {"name": name, "commit": {"id": head}})
+        return Answer(200, {"name": name, "commit": {"id": head}, "protected": self.protected})
 
     def _statuses(self, request: Request, sha: str) -> Answer:
         name = None if self.ignores_filters else request.query.get("name")

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from controller.announce import FRESH, news, told
 from controller.decide import Facts, decide
 from controller.history import History
-from controller.model import Announcement, Decision, Deployment, KpiStatus, News, Unreadable
+from controller.launch.news import FRESH, news, told
+from controller.model import Announcement, Decision, Deployment, Event, KpiStatus, News, Unreadable
 from controller.notify.told import KEPT
 from controller.reconcile import Outcome
 from tests.facts import NOW, commit, evidence, facts, kpi, live, past
@@ -55,7 +55,7 @@ def world(begun: World, tmp_path: Path) -> World:
 def passed(world: World, heard: Heard) -> list[str]:
     """The titles that one pass tells of prod."""
     before = len(heard.said)
-    told(world.reconcile()["prod"], lambda policy: heard)
+    told(world.reconcile()["prod"], lambda policy: heard, world.reader.source)
     return [item.title for item in heard.said[before:]]
 
 
@@ -86,6 +86,31 @@ def test_a_launch_day_in_messages(world: World) -> None:
     assert [item.kind for item in heard.said] == [
         News.LAUNCH, News.STAGE, News.REVERT, News.REVERT, News.REVERT,
     ]  # fmt: skip
+
+
+def test_the_first_outputs_go_to_qa_once_they_are_all_there(world: World) -> None:
+    """One for each packet, of the pilot's users alone, and not a fifth time that the same one is exported."""
+    heard, begin = Heard(), world.now
+    passed(world, heard)
+
+    def output(number: int, packet: str, arm: str = "pilot") -> Event:
+        url = f"https://app.example.com/packets/{packet}.pdf"
+        return Event(f"e{number}", begin + timedelta(minutes=number), "output", arm, {"packet": packet, "url": url})
+
+    made = [output(n, packet) for n, packet in enumerate(("p1", "p1", "p2", "p3", "p4"))]
+    world.sources["prod"].recorded = (*made, output(5, "c1", arm="control"))
+    world.wait(minutes=10)
+    assert passed(world, heard) == []
+    world.sources["prod"].recorded += (output(8, "p5"), output(9, "p6"))
+    assert passed(world, heard) == ["First outputs of the pilot in prod, for QA"]
+    assert passed(world, heard) == []
+    world.sources["staging"].recorded = world.sources["prod"].recorded
+    told(world.reconcile()["staging"], lambda policy: heard, world.reader.source)
+    assert [item.kind for item in heard.said].count(News.OUTPUTS) == 1
+    lines = next(item for item in heard.said if item.kind is News.OUTPUTS).text.splitlines()
+    assert lines[0] == "QA reviewer: not named. The first 5 to look at:"
+    assert [line.split(",")[0] for line in lines[1:]] == ["1. p1", "2. p2", "3. p3", "4. p4", "5. p5"]
+    assert lines[1].endswith(": https://app.example.com/packets/p1.pdf")
 
 
 def test_nobody_launches_staging() -> None:
@@ -144,6 +169,15 @@ def test_old_news_is_none() -> None:
     assert KEPT > FRESH
 
 
+def test_what_nobody_meets_hides_no_news() -> None:
+    """A hold or a firm written just after the merge is none itself, for AWS does not tell of it."""
+    launch, begun = commit(NOW - timedelta(hours=1), 10), commit(NOW - timedelta(days=2), 0)
+    held = commit(NOW - timedelta(minutes=50), 10, person=True, hold="audit", cohort=("firm-z",))
+    given = facts(10, history=History.of([held, launch, begun]), declared=held.declared, live=live(since=NOW))
+    ((_, said),) = news(Outcome("prod", _decided(given), given))
+    assert said.kind is News.LAUNCH
+
+
 def test_a_flag_that_is_live_is_told_with_its_value() -> None:
     """And so is whatever else changed in the file."""
 
@@ -163,12 +197,15 @@ def test_a_channel_that_fails_is_an_action_of_the_pass_and_a_bug_its_error(world
     """Neither undoes what the pass has done."""
     outcome = world.reconcile()["prod"]
     heard = Heard(words=["channel launch could not be told"])
-    assert told(outcome, lambda policy: heard).actions == (*outcome.actions, "channel launch could not be told")
+    assert told(outcome, lambda policy: heard, world.reader.source).actions == (
+        *outcome.actions,
+        "channel launch could not be told",
+    )
 
     def broken(policy: object) -> Heard:
         raise KeyError("a bug")
 
-    after = told(outcome, broken)
+    after = told(outcome, broken, world.reader.source)
     assert isinstance(after.error, KeyError)
     assert (after.actions, after.pull_request) == (outcome.actions, outcome.pull_request)
 

@@ -12,19 +12,22 @@ from datetime import datetime, timedelta
 
 from controller import decide
 from controller.history import Step
+from controller.launch import outputs
 from controller.messages import announcements, proposals
-from controller.model import Announcement, Decision, Live, Verdict
+from controller.model import Announcement, Decision, Live, News, Verdict
 from controller.observe import file_commit
 from controller.policy import Policy
-from controller.ports import Notifier
+from controller.ports import Notifier, Source
 from controller.reconcile import Outcome
 
 FRESH = timedelta(days=7)  # shorter than the notifier's memory, so that nothing is told again when that forgets
 
 
-def told(outcome: Outcome, notifier: Callable[[Policy], Notifier]) -> Outcome:
+def told(outcome: Outcome, notifier: Callable[[Policy], Notifier], source: Callable[[str, Policy], Source]) -> Outcome:
     """
     Tell what is new in one stack; the actions then hold a sentence for each channel that could not be told.
+
+    The *source* is asked for the first outputs, until these were told.
 
     Never raises: what the pass has done is done, and another stack's news is to be told too.
     """
@@ -33,6 +36,7 @@ def told(outcome: Outcome, notifier: Callable[[Policy], Notifier]) -> Outcome:
     try:
         teller = notifier(outcome.facts.policy)
         words = [word for key, item in news(outcome) for word in teller.tell(item, key=key)]
+        words += _first_outputs(outcome.facts, teller, source)
     except Exception as error:
         return replace(outcome, error=outcome.error or error)
     return replace(outcome, actions=(*outcome.actions, *words))
@@ -52,10 +56,16 @@ def news(outcome: Outcome) -> Iterator[tuple[str, Announcement]]:
 
 
 def _what_runs(facts: decide.Facts) -> Iterator[tuple[str, Announcement]]:
-    """The newest change of the stack file: that it runs, or that a step back has been merged and does not yet."""
-    step, live = next(iter(facts.history.steps), None), facts.live
-    if step is None or step.before is None or not isinstance(live, Live):
+    """
+    The newest change that users can meet: that it runs, or that a step back has been merged and does not yet.
+
+    What AWS does not tell, such as a hold or the cohort, is no news, and hides none.
+    """
+    steps, live = [step for step in facts.history.steps if step.raises or step.lowers or _changes(step)], facts.live
+    if not steps or not isinstance(live, Live):
         return
+    step = steps[0]
+    assert step.before is not None  # else it changes nothing
     at = max(step.commit.time, live.applied or live.since)
     if facts.now - at > FRESH:
         return
@@ -84,17 +94,28 @@ def _is_trial(facts: decide.Facts) -> bool:
 
 
 def _changes(step: Step) -> Sequence[str]:
-    assert step.before is not None
+    """What it changes beside the percent that users meet, in sentences."""
+    if step.before is None:
+        return []
     before, after = step.before, step.after
     pairs = [
         ("image", before.service.image, after.service.image),
         ("candidate image", before.service.candidate_image, after.service.candidate_image),
         *((f"flag {name}", before.rollout.flags.get(name), value) for name, value in after.rollout.flags.items()),
-        ("intake", before.rollout.intake, after.rollout.intake),
-        ("hold", before.rollout.hold, after.rollout.hold),
-        ("cohort", ", ".join(before.rollout.cohort), ", ".join(after.rollout.cohort)),
     ]
-    return [f"{what} is {new or 'none'}" for what, old, new in pairs if old != new] or ["its settings"]
+    return [f"{what} is {new or 'none'}" for what, old, new in pairs if old != new]
+
+
+def _first_outputs(facts: decide.Facts, teller: Notifier, source: Callable[[str, Policy], Source]) -> Sequence[str]:
+    """Tell the QA reviewer, once all of the first outputs of this release are there."""
+    key = f"{facts.stack}/outputs/{facts.window.start.isoformat()}"
+    launched = isinstance(facts.live, Live) and facts.live.percent > 0 and not _is_trial(facts)
+    if not launched or facts.now - facts.window.start > FRESH or teller.knows(News.OUTPUTS, key=key):
+        return ()
+    found = outputs.first(source, facts)
+    if len(found) < facts.policy.operations.first_outputs:
+        return ()
+    return teller.tell(announcements.first_outputs(facts.stack, found, facts.policy.operations), key=key)
 
 
 def _revert(facts: decide.Facts, decision: Decision, where: str) -> tuple[str, Announcement]:
