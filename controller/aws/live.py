@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from controller.aws import weights
 from controller.aws.api import Api, Clients, UnreadableError, client_factory
 from controller.model import Deployment, Exposure, Live, Service, Unreadable
 
@@ -121,7 +122,7 @@ def _flag(api: Api, service: Service) -> Live:
 def _traffic(api: Api, service: Service) -> Live:
     names = [service.name, f"{service.name}-candidate"]
     stable, candidate = _services(api, service.cluster, names)
-    percent = _weight(api, stable, candidate)
+    percent = weights.of_candidate(api, _target_group(stable), _target_group(candidate))
     applied, written = _applied(api, service)
     container = _container(api, stable.task_definition, VARIANT)
     other = _container(api, candidate.task_definition, VARIANT)
@@ -241,60 +242,13 @@ def _percent(text: str, task_definition: str) -> int:
     return int(percent)
 
 
-# ---------------------------------------------------------------- weights and their date
-
-
-def _weight(api: Api, stable: _Running, candidate: _Running) -> int:
-    """Return the candidate's weight, out of 100, at the listeners that serve both."""
-    ours = [_target_group(stable), _target_group(candidate)]
-    answer = api.call("elbv2", "DescribeTargetGroups", TargetGroupArns=ours)
-    balancers = {arn for one in answer["TargetGroups"] for arn in one.get("LoadBalancerArns", [])}
-    found: dict[str, tuple[int, int]] = {}
-    for balancer in sorted(balancers):
-        for listener in _listeners(api, balancer):
-            weights = _weights(listener)
-            if not weights.keys().isdisjoint(ours):
-                pair = (weights.get(ours[0], 0), weights.get(ours[1], 0))
-                found[str(listener["ListenerArn"])] = pair
-    if len(set(found.values())) != 1:
-        raise UnreadableError(
-            f"elasticloadbalancing:DescribeListeners: {_pairs(found)} forward to the services;"
-            " expected the same weights at each and at least one; run pulumi up"
-        )
-    (pair,) = set(found.values())
-    if sum(pair) != 100:
-        raise UnreadableError(f"{_pairs(found)} has weights that sum to {sum(pair)}; expected 100; run pulumi up")
-    return pair[1]
-
-
-def _pairs(found: Mapping[str, tuple[int, int]]) -> str:
-    said = [f"{arn} ({stable} stable, {other} candidate)" for arn, (stable, other) in found.items()]
-    return ", ".join(said) or "no listeners"
+# ---------------------------------------------------------------- what was applied, and when
 
 
 def _target_group(running: _Running) -> str:
     if len(running.target_groups) != 1:
         raise UnreadableError(f"service {running.name} has {len(running.target_groups)} target groups; expected one")
     return running.target_groups[0]
-
-
-def _listeners(api: Api, balancer: str) -> Iterable[Mapping[str, Any]]:
-    marker: dict[str, str] = {}
-    while True:
-        answer = api.call("elbv2", "DescribeListeners", LoadBalancerArn=balancer, **marker)
-        yield from answer["Listeners"]
-        if not answer.get("NextMarker"):
-            return
-        marker = {"Marker": answer["NextMarker"]}
-
-
-def _weights(listener: Mapping[str, Any]) -> dict[str, int]:
-    """Return the weights of a listener's default action, by target group."""
-    return {
-        group["TargetGroupArn"]: int(group.get("Weight", 1))
-        for action in listener.get("DefaultActions") or []
-        for group in (action.get("ForwardConfig") or {}).get("TargetGroups") or []
-    }
 
 
 def _applied(api: Api, service: Service) -> tuple[str, datetime]:
