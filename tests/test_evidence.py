@@ -351,11 +351,12 @@ def test_a_bound_of_the_day_counts_whole_days_only() -> None:
     end = int((NOW - timedelta(hours=12)).timestamp())
     before, after = Bucket(end, 400, 40, 40), Bucket(end + 300, 500, 500, 500)
     proof = Bucket(int((NOW - timedelta(hours=2)).timestamp()), 100, 10, 10)
+    today = Bucket(END - 3600, 50, 0, 0)
 
-    found = judge(daily, {"mic": Series((before, after, proof), last=FRESH)}, within=within).kpis["mic"]
+    found = judge(daily, {"mic": Series((before, after, proof, today), last=FRESH)}, within=within).kpis["mic"]
 
     against, hold, better = evidence.bets(daily.kpis["mic"])
-    assert found.n == 1000
+    assert found.n == 1050
     assert found.e_revert == pytest.approx(eprocess.spent(288) * eprocess.e_now(against, 400, 40))
     assert found.e_hold == 1
     assert found.e_advance == eprocess.e_now(better, 1000, 550)
