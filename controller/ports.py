@@ -236,8 +236,8 @@ class Forge(Protocol):
         """Report the status `rollout/evidence` on commit *head*."""
         ...
 
-    def ci(self, oid: str) -> Ci:
-        """What the CI says of commit *oid*."""
+    def ci(self, oid: str, *, without: Collection[str] = ()) -> Ci:
+        """What the CI says of commit *oid*; jobs *without* which it is asked, by name, say nothing of it."""
         ...
 
     def rules(self) -> Rules:

@@ -165,7 +165,7 @@ class BreakGlass:
     def _registered(self, told: dict[str, Any]) -> str:
         """The newest revision of the family, where it is just that already; else a new one, with its tags."""
         newest = self._api.call("ecs", "DescribeTaskDefinition", taskDefinition=told["family"], include=["TAGS"])
-        if _same(self._registrable(newest), told):
+        if newest["taskDefinition"]["status"] == "ACTIVE" and _same(self._registrable(newest), told):
             return str(newest["taskDefinition"]["taskDefinitionArn"])
         tags = {"tags": newest["tags"]} if newest.get("tags") else {}
         made = self._api.call("ecs", "RegisterTaskDefinition", **told, **tags)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from controller.forges.listing import CONTEXT
 from controller.ports import Ci, CiState
@@ -10,9 +10,9 @@ from controller.ports import Ci, CiState
 _NAMED = 3
 
 
-def combined(jobs: Iterable[tuple[str, CiState]]) -> Ci:
-    """One answer of all *jobs*, each with its name: red where one is red, else running where one is not done."""
-    theirs = [(name, state) for name, state in jobs if name != CONTEXT]
+def combined(jobs: Iterable[tuple[str, CiState]], without: Collection[str] = ()) -> Ci:
+    """One answer of all *jobs* but those *without*: red where one is red, else running where one is not done."""
+    theirs = [(name, state) for name, state in jobs if name != CONTEXT and name not in without]
     for state in (CiState.RED, CiState.RUNNING):
         names = sorted(name for name, found in theirs if found is state)
         if names:

@@ -8,7 +8,7 @@ source: https://github.com/go-gitea/gitea/blob/main/routers/api/v1/repo/pull.go
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
@@ -272,13 +272,13 @@ class Gitea:
         wanted = {"state": state.value, "context": CONTEXT, "description": clip.line(description, _DESCRIPTION)}
         self._client.request("POST", f"{self._here}/statuses/{head}", body=wanted, safe=True)
 
-    def ci(self, oid: str) -> Ci:
+    def ci(self, oid: str, *, without: Collection[str] = ()) -> Ci:
         """What the statuses say; of a context the latest counts."""
         query = {"sort": "recentupdate", "limit": str(_PAGE)}
         pages = self._client.pages(f"{self._here}/statuses/{oid}", query)
         found = sorted((one for page in pages for one in page.body), key=lambda one: int(one["id"]))
         latest = {one["context"]: one["status"] for one in found}
-        return combined((name, _JOBS.get(said, CiState.RED)) for name, said in latest.items())
+        return combined(((name, _JOBS.get(said, CiState.RED)) for name, said in latest.items()), without)
 
     def rules(self) -> Rules:
         """What the base branch tells anyone of its protection; a required status may be a pattern."""

@@ -7,7 +7,7 @@ Commits travel by git; the API is used for pull requests, comments and statuses 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -144,13 +144,13 @@ class GitHub:
             raise
         self._pulls.note(head, state, description)
 
-    def ci(self, oid: str) -> Ci:
+    def ci(self, oid: str, *, without: Collection[str] = ()) -> Ci:
         """What statuses and check runs say, of each context and name the latest."""
         here = f"{self._repository}/commits/{oid}"
         found = [(one["context"], one["state"]) for one in self._all(f"{here}/status", "statuses")]
         for run in self._all(f"{here}/check-runs", "check_runs"):
             found.append((run["name"], run["conclusion"] if run["status"] == "completed" else "pending"))
-        return combined((name, _JOBS.get(said, CiState.RED)) for name, said in found)
+        return combined(((name, _JOBS.get(said, CiState.RED)) for name, said in found), without)
 
     def _all(self, path: str, key: str) -> Iterator[Any]:
         """The items under *key* of every page: these lists come wrapped in an object."""

@@ -7,7 +7,7 @@ Commits travel by the git protocol (`controller.forges.git`).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
@@ -263,13 +263,13 @@ class GitLab:
         said = self._check(head)
         return said is not None and said[0] == state.value
 
-    def ci(self, oid: str) -> Ci:
+    def ci(self, oid: str, *, without: Collection[str] = ()) -> Ci:
         """What the jobs of its pipelines say; of a name the latest counts, and one that may fail does not."""
         pages = self._client.pages(f"{self._here}/repository/commits/{oid}/statuses", {"per_page": _PER_PAGE})
         found = sorted((one for page in pages for one in page.body), key=lambda one: int(one["id"]))
         latest = {one["name"]: one for one in found}
         must = [(name, one["status"]) for name, one in latest.items() if not one.get("allow_failure")]
-        return combined((name, _JOBS.get(said, CiState.RUNNING)) for name, said in must)
+        return combined(((name, _JOBS.get(said, CiState.RUNNING)) for name, said in must), without)
 
     def rules(self) -> Rules:
         """GitLab knows no required status by name: either the whole pipeline, ours in it, must pass, or nothing."""

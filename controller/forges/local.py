@@ -9,7 +9,7 @@ and nobody's change is lost.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -95,7 +95,7 @@ class LocalForge:
                     lambda now: replace(now, check=(state, description)) if now.head == head else now,
                 )
 
-    def ci(self, oid: str) -> Ci:
+    def ci(self, oid: str, *, without: Collection[str] = ()) -> Ci:
         """There is none."""
         return Ci(CiState.UNKNOWN, "a local forge has no CI to ask")
 

@@ -193,7 +193,7 @@ class _Looking:
             yield CheckResult("Checklist", True, f"{path}: all {boxes} lines are ticked", 0.0)
 
     def _ci(self) -> tuple[bool, str]:
-        found = self.means.forge.ci(self.tip)
+        found = self.means.forge.ci(self.tip, without=self.facts.policy.operations.preflight.ci_without)
         hint = "; without a CI, take ci: true out of operations.preflight" if found.state is CiState.UNKNOWN else ""
         return found.state is CiState.GREEN, f"{self.tip[:8]}: {found.words}{hint}"
 

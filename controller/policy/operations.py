@@ -76,8 +76,9 @@ class Preflight(Part):
     What must be true before anybody enters one of `stacks`, as found by a preflight not older than `valid`.
 
     `checklist` is a Markdown file of the repository without an open task box. With `ci` the jobs of the commit must be
-    green. `scan` names KPIs of which the stack that goes first must have samples, or be at the target. A drill of the
-    kill switch there may be as old as `drill`; without it none is asked for.
+    green, except those `ci_without`, such as the one in which the preflight runs. `scan` names KPIs of which the stack
+    that goes first must have samples, or be at the target. A drill of the kill switch there may be as old as `drill`;
+    without it none is asked for.
     """
 
     stacks: tuple[StackName, ...] = ()
@@ -85,6 +86,7 @@ class Preflight(Part):
     checks: tuple[Name, ...] = ()
     checklist: Annotated[str, Field(pattern=r"^[^/]")] | None = None
     ci: bool = False
+    ci_without: tuple[str, ...] = ()
     scan: Mapping[Name, Literal["samples", "target"]] = {}
     drill: Duration | None = None
 

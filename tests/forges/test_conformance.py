@@ -439,6 +439,7 @@ def test_the_ci_of_a_commit_is_what_its_jobs_come_to(
         remote.job(oid, name, said)
 
     assert remote.controller()[0].ci(oid) == Ci(state, words)
+    assert remote.controller()[0].ci(oid, without={name for name, _ in jobs}).state is CiState.NONE
 
 
 def test_a_base_branch_that_asks_for_our_status_says_so(remote: World) -> None:

@@ -45,7 +45,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Heard:
     for old, new in (
         ("    stacks: []", "    stacks: [prod]"),
         ("command: npx playwright test --config=playwright/playwright.noweb.config.ts --project=firefox", "command: echo 3 passed"),
-        ("    checks: [smoke, health]\n    checklist: readiness/Pilot_Launch_Command_Checklist_7Day.md\n    ci: true", "    checks: [smoke]\n    ci: false"),
+        ("    checks: [smoke, health]\n    checklist: readiness/Pilot_Launch_Command_Checklist_7Day.md\n    ci: true ", "    checks: [smoke]\n    ci: false "),
         ("  dashboard: https://app.ontogra.com/analytics\n", ""),
         ("    scan: {ttv_p50: samples, ttv_p90: samples, mic_grant: target}", "    scan: {mic_grant: target}"),
     ):  # fmt: skip

@@ -126,7 +126,11 @@ class World:
             "told": told,
             "parameters": {one["Name"].rsplit("/", 1)[1]: one["Value"] for one in parameters},
             "weights": self._weights(),
+            "revisions": len(self._revisions()),
         }
+
+    def _revisions(self) -> set[str]:
+        return set(self.cloud.client("ecs").list_task_definitions()["taskDefinitionArns"])
 
     def _weights(self) -> list[tuple[int, Any]]:
         action = self._listener()["DefaultActions"][0]["ForwardConfig"]
@@ -146,7 +150,7 @@ class World:
         parameters = {
             one["Name"]: one["Value"] for one in ssm.get_parameters_by_path(Path="/pilot/shop/api")["Parameters"]
         }
-        listener, past = self._listener(), list(self.cloud.life.past)
+        listener, past, revisions = self._listener(), list(self.cloud.life.past), self._revisions()
 
         def back() -> None:
             for name, arn in tasks.items():
@@ -156,6 +160,8 @@ class World:
             elb.modify_listener(ListenerArn=listener["ListenerArn"], DefaultActions=listener["DefaultActions"])
             self.settle()
             self.cloud.life.past[:] = past
+            for arn in self._revisions() - revisions:
+                ecs.deregister_task_definition(taskDefinition=arn)
 
         return back
 

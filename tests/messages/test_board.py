@@ -129,7 +129,7 @@ def test_a_program_reads_the_same() -> None:
     assert {row["title"]: row["state"] for row in told["rows"]}["Rule: legal defect"] == "ACT!"
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(
     st.text(max_size=300),
     st.sampled_from(list(Deployment)),

@@ -154,11 +154,11 @@ def wrong(old: str, new: str) -> bytes:
         pytest.param("cool_down: 1d\n\n", "cool_down: 1d\nfreeze:\n  - {days: [mon], from: '20:00', to: '08:00x'}\n\n",
                      "rollout.yaml:91:38: freeze.0.to: found \"08:00x\"; string should match pattern "
                      "'^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$'", id="clock"),
-        pytest.param("health: [health]", "health: [heath]", "rollout.yaml:133:14: operations.rollback.health.0: found heath; "
+        pytest.param("health: [health]", "health: [heath]", "rollout.yaml:134:14: operations.rollback.health.0: found heath; "
                      "known checks: smoke, health, sign_in, upload, run, export", id="unknown-check"),
         pytest.param("Health, url:", "Health, uri:", "rollout.yaml:116:29: operations.checks.health.uri: unknown key; did you "
                      "mean url (allowed: title, url, contains, timeout)", id="misspelt-key-of-a-check"),
-        pytest.param("respond: 30m", "respond: 30", "rollout.yaml:138:16: operations.severities.P1.respond: found 30; write a "
+        pytest.param("respond: 30m", "respond: 30", "rollout.yaml:139:16: operations.severities.P1.respond: found 30; write a "
                      "duration such as 15m, 1h or 5d", id="bare-response-time"),
         pytest.param("risk:", "risk: ]", "rollout.yaml:14:7: not YAML: expected the node content, but found ']'", id="not-yaml"),
     ],
