@@ -173,10 +173,6 @@ def _rate(rule: Watched, found: Counted | None) -> Row:
         f"{count_text(found.bad)} of {found.n}, {number(share, '%')}",
         _limit(rule) + control,
         rule.advice,
-        state,
-        f"{count_text(found.bad)} of {found.n}, {number(share, '%')}",
-        _limit(rule) + control,
-        rule.advice,
     )
 
 
