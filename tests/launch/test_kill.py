@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,8 @@ from controller.rehearsal.localcloud import LocalAws
 from tests.launch.world import START, Interrupted, World, no_answer, no_connection
 
 KINDS = list(itertools.product(Exposure, ("environment", "parameter")))
+if not os.environ.get("PILOT_TEST_EXHAUSTIVE"):
+    KINDS = KINDS[:3]  # the fourth is made of parts of the second and the third
 
 
 @pytest.fixture(scope="module", params=KINDS, ids=["-".join(kind) for kind in KINDS])
@@ -74,6 +77,8 @@ def test_interrupted_at_every_call_and_run_again_it_ends_the_same(stack: World) 
         back()
         with stack.watched(at=at, after=after), pytest.raises(Interrupted):
             list(kill(stack.glass(), reason="users complain", by="Ana", now=now))
+        if after:  # whatever was written, it is recorded: no `pulumi up` takes it back
+            assert stack.state()["parameters"]["stop"].startswith("{")
 
         list(kill(stack.glass(), reason="users complain", by="Ana", now=now))
 

@@ -59,12 +59,13 @@ class Calls:
 
     def points(self) -> list[tuple[int, bool]]:
         """
-        Where to interrupt, and whether after the call: around each that writes. Before a read is after the last write.
+        Where to interrupt, and whether after the call: before the first that writes, and after each.
 
-        With PILOT_TEST_EXHAUSTIVE, before each call and after each.
+        Before another is as after the last, since only reads lie between. With PILOT_TEST_EXHAUSTIVE, around each call.
         """
-        every = range(len(self.names)) if os.environ.get("PILOT_TEST_EXHAUSTIVE") else self.writing
-        return [(at, after) for at in every for after in (False, True)]
+        if os.environ.get("PILOT_TEST_EXHAUSTIVE"):
+            return [(at, after) for at in range(len(self.names)) for after in (False, True)]
+        return [(self.writing[0], False), *((at, True) for at in self.writing)]
 
 
 def no_answer() -> Exception:
