@@ -50,7 +50,7 @@ class Stopped:
             told = json.loads(text)
             stands = type(told["percent"]) is int
         except (LookupError, TypeError, ValueError):
-            stands = False
+            told, stands = None, False
         return cls(text=text, told=told if stands else None)
 
     def refusal(self, config: StackConfig) -> str | None:
