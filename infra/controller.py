@@ -180,17 +180,17 @@ def _container(args: ControllerArgs, log_group: str) -> str:
 
 def _reads(args: ControllerArgs) -> list[Statement]:
     """Return all that the controller may do in AWS."""
-    service, region = args.stack.service, args.stack.region
-    services = [
-        pulumi.Output.concat(
-            "arn:aws:ecs:", region, ":", args.account, ":service/", service.cluster, "/", variant.service
-        )
-        for variant in args.stack.variants
-    ]
-    parameters = pulumi.Output.concat(
-        "arn:aws:ssm:", region, ":", args.account, f":parameter/pilot/{service.cluster}/{service.name}/*"
-    )
-    alarms = pulumi.Output.concat("arn:aws:cloudwatch:", region, ":", args.account, ":alarm:*")
+    service, region, ahead = args.stack.service, args.stack.region, args.config.ahead
+    read = [(service.cluster, service.name, [variant.service for variant in args.stack.variants])]
+    if ahead:  # whichever variants it has
+        read.append((ahead.cluster, ahead.name, [ahead.name, f"{ahead.name}-candidate"]))
+
+    def arn(of: str, name: str) -> pulumi.Output[str]:
+        return pulumi.Output.concat(f"arn:aws:{of}:{region}:", args.account, f":{name}")
+
+    services = [arn("ecs", f"service/{cluster}/{one}") for cluster, _, names in read for one in names]
+    parameters = [arn("ssm", f"parameter/pilot/{cluster}/{name}/*") for cluster, name, _ in read]
+    alarms = arn("cloudwatch", "alarm:*")
     return [
         allow("read the deployments of the services", "ecs:DescribeServices", services),
         # No permission by resource: list_amazonelasticcontainerservice.html

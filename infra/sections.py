@@ -273,14 +273,23 @@ class PipelineConfig(Keys):
     permissions_boundary_arn: PolicyArn | None = None
 
 
+class Ahead(Keys):
+    """The service of the stack that the policy puts ahead of this one (`after`), in the same account."""
+
+    cluster: Name
+    name: Name
+
+
 class ControllerConfig(Keys):
     """
     `pilot:controller`: who runs `pilot reconcile` for this stack: AWS by `schedule`, or the forge's `ci`.
 
-    `environment` and `secrets` reach it as they are; secrets by the ARN of where they are kept.
+    A pass looks at the service that is `ahead` too. `environment` and `secrets` reach it as they are; secrets by the
+    ARN of where they are kept.
     """
 
     runs: Literal["schedule", "ci"]
+    ahead: Ahead | None = None
     image: Image | None = None
     every_minutes: Annotated[int, Field(ge=2, le=60)] = 5
     environment: dict[Variable, str] = Field(default_factory=dict)

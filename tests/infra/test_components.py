@@ -404,6 +404,20 @@ def test_the_controller_in_ci_reads_from_the_branch_and_may_write_nothing(evalua
     assert made.of("Schedule") == {}
 
 
+def test_the_controller_looks_at_the_stack_ahead_too(evaluate: Evaluate, config: Config) -> None:
+    ahead = {"cluster": "stage", "name": "api"}
+    made = evaluate(config(**{"pilot:pipeline": PIPELINE, "pilot:controller": {"runs": "ci", "ahead": ahead}}))
+
+    seen = {
+        action: [arn.split(":", 5)[5] for arn in allowed(made, "controller")[action]]
+        for action in ("ecs:DescribeServices", "ssm:GetParameter")
+    }
+    assert seen == {
+        "ecs:DescribeServices": ["service/shop/api", "service/stage/api", "service/stage/api-candidate"],
+        "ssm:GetParameter": ["parameter/pilot/shop/api/*", "parameter/pilot/stage/api/*"],
+    }
+
+
 def test_the_controller_on_a_schedule_is_a_task_with_a_queue_for_what_did_not_start(
     evaluate: Evaluate, config: Config
 ) -> None:

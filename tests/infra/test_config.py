@@ -7,6 +7,9 @@ from typing import Any
 
 import pulumi
 import pytest
+import yaml
+
+from tests.infra import whole
 
 TAG = "registry.example/api:latest"
 DIGEST = "registry.example/api@sha256:" + "c" * 64
@@ -104,3 +107,12 @@ def test_the_shipped_stack_files_are_valid_and_start_at_0_percent(
 
     assert made.environment("stable")["PILOT_ROLLOUT_PCT"] == "0.00"
     assert made.parameter() == "0"
+
+
+def test_the_controller_of_prod_may_look_at_the_stack_that_the_policy_puts_ahead() -> None:
+    policy = yaml.safe_load((whole.ROOT / "rollout.yaml").read_bytes())
+    prod, staging = whole.shipped("prod"), whole.shipped("staging")
+
+    assert policy["stacks"]["prod"]["after"] == "staging"
+    service = staging["pilot:service"]
+    assert prod["pilot:controller"]["ahead"] == {"cluster": service["cluster"], "name": service["name"]}
