@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from controller import breakglass_commands, cli, wiring
+from controller import cli, wiring
+from controller.cli import terminal
 from controller.errors import TransientError
 from tests.facts import ROOT
 from tests.world import World
@@ -254,8 +255,7 @@ def test_a_workflows_token_is_warned_of_once_a_process(
         ("reconcile", "--json"),
         ("rollback", "--git-only", "--stack", "prod", "--reason", "users complain"),
     ):
-        cli._warn.cache_clear()
-        breakglass_commands._warn.cache_clear()
+        terminal.warn.cache_clear()
         assert run(*command, monkeypatch=monkeypatch) == 75
         out = capsys.readouterr()
         assert (out.err.count(said), out.out) == (1, "")

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import click
 import pytest
 
-from controller import cli, launch_commands, observe, readiness, wiring
+from controller import cli, observe, readiness, wiring
 from controller.aws.breakglass import Act
 from controller.errors import TransientError
 from controller.launch import preflight
@@ -55,7 +55,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Heard:
     means = SimpleNamespace(reader=made.reader, forge=made.forge, close=lambda: None, notifier=lambda policy: heard)
     monkeypatch.setattr(wiring, "world", lambda settings, now: means)
     monkeypatch.setattr(preflight, "way_back", lambda glass: "api:1")
-    monkeypatch.setattr(launch_commands, "_now", lambda: made.now)
+    monkeypatch.setattr(launch, "now", lambda: made.now)
     monkeypatch.setenv("PILOT_REPOSITORY", str(made.remote))
     return made
 
@@ -192,7 +192,7 @@ def test_a_drill_pulls_the_switch_in_staging_ends_it_and_keeps_what_came_of_it(
 ) -> None:
     glass = Glass(world, works=works)
     monkeypatch.setattr(wiring, "glass", lambda settings, declared: glass)
-    monkeypatch.setattr(launch_commands.time, "sleep", lambda s: world.wait(seconds=s))
+    monkeypatch.setattr(launch.time, "sleep", lambda s: world.wait(seconds=s))
     world.edit("Pulumi.staging.yaml", "percent: 0 ", "percent: 100 ")
     world.up("staging")
 
@@ -216,7 +216,7 @@ def test_a_drill_is_made_by_whoever_types_the_stacks_name(
 ) -> None:
     glass = Glass(world)
     monkeypatch.setattr(wiring, "glass", lambda settings, declared: glass)
-    monkeypatch.setattr(launch_commands.click, "prompt", lambda *_, **__: "prod")
+    monkeypatch.setattr(launch.click, "prompt", lambda *_, **__: "prod")
     assert run("preflight", "--stack", "prod", "--drill") == 2
     assert "another name was typed: nothing was done" in capsys.readouterr().err
     assert glass.stops == []

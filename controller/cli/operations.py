@@ -3,58 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from controller.cli.terminal import Length, me, now, say, world
 from controller.errors import ConfigError
 
 if TYPE_CHECKING:
     from controller.wiring import World
 
-_BY = click.option("--by", default=lambda: os.environ.get("USER", "someone"), help="Who says so.")
+_BY = click.option("--by", default=me, help="Who says so.")
 _STACK = click.option("--stack", required=True)
-
-
-class Length(click.ParamType[timedelta]):
-    """A length of time as in the policy: `15m`, `1d`."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        from controller.policy.values import duration
-
-        try:
-            return value if isinstance(value, timedelta) else duration(value)
-        except ValueError as error:
-            self.fail(f"found {value!r}; {error}")
-
-
-@contextmanager
-def _world() -> Iterator[World]:
-    from controller import wiring
-    from controller.settings import Settings
-
-    world = wiring.world(Settings.load(os.environ), _now)
-    try:
-        yield world
-    finally:
-        world.close()
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-def _say(lines: Any) -> None:
-    for line in lines:
-        click.echo(line)
 
 
 # ---------------------------------------------------------------- incidents
@@ -81,19 +44,19 @@ def incident_open(stack: str, title: str, severity: str | None, since: timedelta
     """Open an incident: tell people, and start its report with what is known by now."""
     from controller.launch import incidents
 
-    with _world() as world:
+    with world() as here:
         opened = incidents.open_(
-            world.reader, world.forge, world.notifier,
-            stack=stack, severity=severity or _asked(world), title=title, by=by, since=since, now=_now(),
+            here.reader, here.forge, here.notifier,
+            stack=stack, severity=severity or _asked(here), title=title, by=by, since=since, now=now(),
         )  # fmt: skip
-    _say(opened.lines)
+    say(opened.lines)
     return 0
 
 
-def _asked(world: World) -> str:
+def _asked(here: World) -> str:
     from controller import observe
 
-    rules = observe.look(world.reader.repository).policy.operations.severities
+    rules = observe.look(here.reader.repository).policy.operations.severities
     for name, rule in rules.items():
         click.echo(f"{name}: {', '.join(rule.when)}", err=True)
     if not rules:
@@ -125,11 +88,11 @@ def incident_resolve(name: str, text: str, by: str) -> int:
 def _update(name: str, text: str, by: str, *, ends: bool) -> int:
     from controller.launch import incidents
 
-    with _world() as world:
+    with world() as here:
         done = incidents.update(
-            world.reader.repository, world.forge, world.notifier, name=name, words=text, by=by, now=_now(), ends=ends
+            here.reader.repository, here.forge, here.notifier, name=name, words=text, by=by, now=now(), ends=ends
         )
-    _say(done.lines)
+    say(done.lines)
     return 0
 
 
@@ -139,11 +102,11 @@ def incident_list(as_json: bool) -> int:
     """List the incidents whose report is not merged, and when the next word is due."""
     from controller.launch import incidents
 
-    with _world() as world:
-        found = incidents.listed(world.reader.repository)
+    with world() as here:
+        found = incidents.listed(here.reader.repository)
     for one, due in found:
         state = "resolved, its report waits for a merge" if due is None else f"next word by {due:%Y-%m-%d %H:%M} UTC"
-        overdue = " (overdue)" if due is not None and due < _now() else ""
+        overdue = " (overdue)" if due is not None and due < now() else ""
         if as_json:
             opened, waits = one.updates[0].at.isoformat(), due.isoformat() if due else None
             item = {"stack": one.stack, "id": one.id, "severity": one.severity, "opened": opened, "due": waits}
@@ -167,15 +130,15 @@ def outputs(stack: str, as_json: bool) -> int:
     from controller.launch import outputs as collected
     from controller.messages import announcements
 
-    with _world() as world:
-        sight = observe.look(world.reader.repository)
-        facts = observe.observe(world.reader, sight, stack, now=_now())
-        found = collected.first(world.reader.source, facts)
+    with world() as here:
+        sight = observe.look(here.reader.repository)
+        facts = observe.observe(here.reader, sight, stack, now=now())
+        found = collected.first(here.reader.source, facts)
     if as_json:
         for event in found:
             click.echo(json.dumps({"id": event.id, "ts": event.ts.isoformat(), **event.attributes}))
         return 0
-    _say(announcements.output_lines(found))
+    say(announcements.output_lines(found))
     wanted = facts.policy.operations.first_outputs
     if len(found) < wanted:
         click.echo(f"{len(found)} of {wanted} so far")
@@ -196,16 +159,16 @@ def cohort_list(stack: str) -> int:
     """List the firms in the pilot, one a line."""
     from controller.launch import cohort as firms
 
-    with _world() as world:
-        _say(firms.listed(world.reader.repository, stack))
+    with world() as here:
+        say(firms.listed(here.reader.repository, stack))
     return 0
 
 
 def _change(stack: str, firm: str, by: str, *, joins: bool) -> int:
     from controller.launch import cohort as firms
 
-    with _world() as world:
-        _say(firms.change(world.reader.repository, world.forge, stack=stack, firm=firm, joins=joins, by=by))
+    with world() as here:
+        say(firms.change(here.reader.repository, here.forge, stack=stack, firm=firm, joins=joins, by=by))
     return 0
 
 
@@ -238,13 +201,10 @@ def nightly(stacks: tuple[str, ...], archive: Path | None, tell: bool) -> int:
     """Print the day's summary as Markdown: stages, KPIs and their course, anomalies, CI, the next step up."""
     from controller.launch import nightly as daily
 
-    with _world() as world:
-        notifier = world.notifier if tell else None
-        done = daily.nightly(world.reader, world.forge, notifier, stacks=stacks, archive=archive, now=_now())
+    with world() as here:
+        notifier = here.notifier if tell else None
+        done = daily.nightly(here.reader, here.forge, notifier, stacks=stacks, archive=archive, now=now())
     click.echo(done.summary, nl=False)
     for word in done.words:
         click.echo(word, err=True)
     return done.exit_code
-
-
-COMMANDS = (incident, outputs, cohort, nightly)

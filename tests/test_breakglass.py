@@ -15,7 +15,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from controller import breakglass_commands
+from controller.cli import breakglass
 from controller.cli import cli
 from controller.errors import ConfigError
 from controller.model import Exposure, Intake
@@ -133,14 +133,14 @@ def test_without_the_file_the_service_may_be_named(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     options = "name the service instead: --cluster NAME --service NAME --region REGION"
     with pytest.raises(ConfigError, match=f"Pulumi.prod.yaml: No such file .* or {options}"):
-        breakglass_commands._placed("prod", None, None, None)
+        breakglass._placed("prod", None, None, None)
     with pytest.raises(ConfigError, match=f"--cluster and --service go together; {options}"):
-        breakglass_commands._placed("prod", "shop", None, None)
+        breakglass._placed("prod", "shop", None, None)
     (tmp_path / "Pulumi.prod.yaml").write_text("config: [")
     with pytest.raises(ConfigError, match=options):
-        breakglass_commands._placed("prod", None, None, None)
+        breakglass._placed("prod", None, None, None)
 
-    place = breakglass_commands._placed("prod", "shop", "api", "eu-west-1")
+    place = breakglass._placed("prod", "shop", "api", "eu-west-1")
 
     assert (place.cluster, place.service, place.region) == ("shop", "api", "eu-west-1")
 

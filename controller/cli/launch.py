@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from controller.cli.terminal import Length, console, me, now, settings, world
 from controller.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,44 +21,12 @@ if TYPE_CHECKING:
     from controller.messages.board import Board
     from controller.model import CheckResult
     from controller.policy import Policy
-    from controller.settings import Settings
     from controller.wiring import World
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-def _settings() -> Settings:
-    from controller.settings import Settings
-
-    return Settings.load(os.environ)
-
-
-def _seconds(duration: str) -> float:
-    from pydantic import TypeAdapter, ValidationError
-
-    from controller.policy.values import Duration
-
-    try:
-        return TypeAdapter(Duration).validate_python(duration).total_seconds()
-    except ValidationError as error:
-        raise click.BadParameter(error.errors()[0]["msg"], param_hint="--every") from None
-
-
-def _me() -> str:
-    return os.environ.get("USER", "someone")
 
 
 @click.command()
 @click.option("--stack", required=True, help="The stack that users are to be let into.")
-@click.option("--by", default=_me, help="Who looks.")
+@click.option("--by", default=me, help="Who looks.")
 @click.option("--keep/--no-keep", default=True, help="Push the result, which lets users in; on by default.")
 @click.option("--drill", is_flag=True, help="First try the kill switch, in the stack that goes first.")
 @click.option("--send-test", is_flag=True, help="Send a test message to every channel.")
@@ -71,39 +39,35 @@ def preflight(stack: str, by: str, keep: bool, drill: bool, send_test: bool, yes
     from controller.launch import preflight as looking
     from controller.messages import readiness
 
-    settings, console = _settings(), _console()
-    world = wiring.world(settings, _now)
     ask = None if as_json or not sys.stdin.isatty() else lambda question: click.confirm(question, err=True)
-    means = looking.Means(
-        reader=world.reader,
-        forge=world.forge,
-        way_back=lambda declared: looking.way_back(wiring.glass(settings, declared)),
-        perform=lambda check: checks.run(check, ask=ask),
-        channels=lambda policy: _channels(world, policy, by=by, send_test=send_test),
-    )
 
     def told(item: Any) -> None:
         if not as_json:
-            console.print(readiness.check_line(item))
+            console().print(readiness.check_line(item))
 
-    try:
+    with world() as here:
+        means = looking.Means(
+            reader=here.reader,
+            forge=here.forge,
+            way_back=lambda declared: looking.way_back(wiring.glass(settings(), declared)),
+            perform=lambda check: checks.run(check, ask=ask),
+            channels=lambda policy: _channels(here, policy, by=by, send_test=send_test),
+        )
         if drill:
-            _drill(world, settings, stack, by=by, yes=yes, told=told)
-        made = looking.make(means, stack=stack, now=_now(), by=by, keep=keep, told=told)
-    finally:
-        world.close()
+            _drill(here, stack, by=by, yes=yes, told=told)
+        made = looking.make(means, stack=stack, now=now(), by=by, keep=keep, told=told)
     if as_json:
         click.echo(json.dumps(readiness.preflight_json(made.found, made.decision)))
     else:
-        console.print(readiness.preflight_end(made.found, made.decision, kept=keep))
+        console().print(readiness.preflight_end(made.found, made.decision, kept=keep))
     return 2 if made.found.failed else 0
 
 
-def _channels(world: World, policy: Policy, *, by: str, send_test: bool) -> list[str]:
+def _channels(here: World, policy: Policy, *, by: str, send_test: bool) -> list[str]:
     """What keeps channels from being told; with *send_test* as a message to each shows."""
     from controller.model import Announcement, News
 
-    notifier, now = world.notifier(policy), _now()
+    notifier, at = here.notifier(policy), now()
     problems = notifier.problems()
     if send_test and not problems:
         kinds = {
@@ -111,13 +75,11 @@ def _channels(world: World, policy: Policy, *, by: str, send_test: bool) -> list
         }
         for kind in sorted(kinds):
             text = f"{by} tries whether this channel is heard. Nothing has happened."
-            problems += notifier.tell(Announcement(kind, "Test message", text), key=f"test/{kind}/{now.isoformat()}")
+            problems += notifier.tell(Announcement(kind, "Test message", text), key=f"test/{kind}/{at.isoformat()}")
     return problems
 
 
-def _drill(
-    world: World, settings: Settings, stack: str, *, by: str, yes: bool, told: Callable[[CheckResult], None]
-) -> None:
+def _drill(here: World, stack: str, *, by: str, yes: bool, told: Callable[[CheckResult], None]) -> None:
     """
     Try the kill switch in the stack that goes before *stack*, and keep what came of it.
 
@@ -130,27 +92,27 @@ def _drill(
     from controller.launch.preflight import save
     from controller.model import Readiness
 
-    sight = observe.look(world.reader.repository)
+    sight = observe.look(here.reader.repository)
     ahead = sight.policy.after(stack)
     if ahead is None:
         raise ConfigError(f"no stack goes before {stack} (stacks: after), and a drill is never made in {stack} itself")
     if not yes and click.prompt(f"{ahead} goes to 0 % of users now. Type {ahead} to go on", err=True) != ahead:
         raise ConfigError("another name was typed: nothing was done")
     name = observe.stack_file(ahead)
-    declared = stackfile.read(world.reader.repository.read(sight.tip, name) or b"", name=name)
-    glass = wiring.glass(settings, declared)
+    declared = stackfile.read(here.reader.repository.read(sight.tip, name) or b"", name=name)
+    glass = wiring.glass(settings(), declared)
     found = []
     for item in trying.drill(
-        kill(glass, reason="drill of the kill switch", by=by, now=_now()),
-        lambda: world.reader.live.read(declared.service, declared.rollout.exposure, declared.region),
+        kill(glass, reason="drill of the kill switch", by=by, now=now()),
+        lambda: here.reader.live.read(declared.service, declared.rollout.exposure, declared.region),
         lambda: glass.end(f"drill by {by}"),
-        now=_now,
+        now=now,
         wait=lambda length: time.sleep(length.total_seconds()),
     ):
         told(item)
         found.append(item)
-    kept = Readiness(readiness.release(declared), _now(), by, tuple(found))
-    save(world.reader, readiness.drill_ref(ahead), kept, f"drill({ahead}): the kill switch")
+    kept = Readiness(readiness.release(declared), now(), by, tuple(found))
+    save(here.reader, readiness.drill_ref(ahead), kept, f"drill({ahead}): the kill switch")
     click.echo(f"next: bring {ahead} back: pulumi up --refresh --stack {ahead}", err=True)
 
 
@@ -163,72 +125,62 @@ def doctor(as_json: bool) -> int:
     from controller.launch import doctor as looking
     from controller.messages import readiness
 
-    console = _console()
     try:
-        settings = _settings()
-        world = wiring.world(settings, _now)
+        with world() as here, console().status("looking ..."):
+            found = list(looking.examine(wiring.examination(settings(), here, now), now=now()))
     except PilotError as error:
         found = [*looking.versions(wiring.pulumi), looking.trouble("settings", error)]
-    else:
-        try:
-            with console.status("looking ..."):
-                found = list(looking.examine(wiring.examination(settings, world, _now), now=_now()))
-        finally:
-            world.close()
     if as_json:
         click.echo(json.dumps(readiness.findings_json(found)))
     else:
-        console.print(readiness.findings_table(found))
+        console().print(readiness.findings_table(found))
     return looking.exit_code(found)
 
 
 @click.command()
 @click.option("--stack", required=True)
-@click.option("--every", default="30s", show_default=True, help="Look again after this long.")
+@click.option("--every", type=Length(), default="30s", show_default=True, help="Look again after this long.")
 @click.option("--once", is_flag=True, help="Look once, and exit with 0 where all is well, else 2.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a look.")
-def watch(stack: str, every: str, once: bool, as_json: bool) -> int:
+def watch(stack: str, every: timedelta, once: bool, as_json: bool) -> int:
     """Watch a launch on one screen: each line of the runbook with its state, and what to do; Ctrl-C ends it."""
-    from controller import wiring
     from controller.launch import watch as watching
-    from controller.messages.board import State, screen
+    from controller.messages.board import State
     from controller.messages.board import as_json as told
+    from controller.messages.board import screen as drawn
 
-    world, console = wiring.world(_settings(), _now), _console()
-    pause = _seconds(every)
+    screen = console()
+    with world() as here:
 
-    def look() -> Board:
-        return watching.look(world.reader, world.forge, stack=stack, now=_now())
+        def look() -> Board:
+            return watching.look(here.reader, here.forge, stack=stack, now=now())
 
-    try:
-        if once or as_json or not console.is_terminal:
-            while True:
+        try:
+            while once or as_json or not screen.is_terminal:
                 seen = look()
-                lines = screen(seen, width=max(console.width, 80), height=1000)
+                lines = drawn(seen, width=max(screen.width, 80), height=1000)
                 click.echo(json.dumps(told(seen)) if as_json else "\n".join(line.plain for line in lines))
                 if once:
                     return 2 if seen.state in (State.LOOK, State.ACT) else 0
-                time.sleep(pause)
-        _live(console, look, pause)
-    except KeyboardInterrupt:
-        return 0
-    finally:
-        world.close()
+                time.sleep(every.total_seconds())
+            _live(screen, look, every.total_seconds())
+        except KeyboardInterrupt:
+            return 0
     return 0
 
 
-def _live(console: Console, look: Callable[[], Board], pause: float) -> None:
+def _live(screen: Console, look: Callable[[], Board], pause: float) -> None:
     """Show the newest look until stopped; what cannot be looked at leaves the last one, and says so."""
     from rich.console import Group
     from rich.live import Live
 
     from controller.errors import TransientError
-    from controller.messages.board import screen
+    from controller.messages.board import screen as drawn
 
     seen = look()
-    with Live(console=console, screen=True, auto_refresh=False) as live:
+    with Live(console=screen, screen=True, auto_refresh=False) as live:
         while True:
-            lines = screen(seen, width=console.width, height=console.height)
+            lines = drawn(seen, width=screen.width, height=screen.height)
             live.update(Group(*lines), refresh=True)
             time.sleep(pause)
             try:

@@ -11,13 +11,12 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from controller.cli.terminal import me, now, settings, warn
 from controller.errors import ConfigError, PilotError, TransientError
 from controller.model import Place
 
@@ -26,12 +25,13 @@ if TYPE_CHECKING:
     from controller.model import Announcement, News
     from controller.policy import Policy
     from controller.ports import Notifier
+    from controller.settings import Settings
 
 
 @click.command()
 @click.option("--stack", required=True, help="Its file, in the working directory, names the service.")
 @click.option("--reason", required=True, help="Why, for those who read the pull request.")
-@click.option("--by", default=lambda: os.environ.get("USER", "someone"), help="Who does it.")
+@click.option("--by", default=me, help="Who does it.")
 @click.option("--cluster", help="Without the stack's file: the ECS cluster,")
 @click.option("--service", help="the ECS service,")
 @click.option("--region", help="and the AWS region.")
@@ -49,7 +49,7 @@ def kill(stack: str, reason: str, by: str, cluster: str | None, service: str | N
     # Not by `Settings`, whose library takes as long to import as AWS's own.
     glass = BreakGlass(client_factory(endpoint=os.environ.get("PILOT_AWS_ENDPOINT")), place)
     errors = []
-    for act in acts(glass, reason=reason, by=by, now=_now()):
+    for act in acts(glass, reason=reason, by=by, now=now()):
         if act.error is None:
             click.echo(f"{'done' if act.wrote else 'already'}: {act.words}")
         else:
@@ -113,7 +113,7 @@ def _confirm(stack: str, what: str) -> None:
 @click.command()
 @click.option("--stack", required=True)
 @click.option("--reason", required=True, help="Why, for those who read the pull request.")
-@click.option("--by", default=lambda: os.environ.get("USER", "someone"), help="Who asks for it.")
+@click.option("--by", default=me, help="Who asks for it.")
 @click.option("--to", type=click.IntRange(0, 100), metavar="PERCENT",
               help="At most this percent; default what it was before the last advance.")  # fmt: skip
 @click.option("--task-definition", metavar="FAMILY:NUMBER", help="Not the previous task definition, but this one.")
@@ -150,19 +150,18 @@ def _means(asked: Asked, *, yes: bool) -> Means:
     from controller.aws.breakglass import BreakGlass
     from controller.launch import checks
     from controller.launch.rollback import Means
-    from controller.settings import Settings
 
-    settings, policy = Settings.load(os.environ), _policy()
+    known, policy = settings(), _policy()
     place = _placed(asked.stack, None, None, None)
     ask = None if yes else lambda question: click.confirm(question, err=True)
     return Means(
-        glass=BreakGlass(client_factory(endpoint=settings.aws_endpoint), place),
+        glass=BreakGlass(client_factory(endpoint=known.aws_endpoint), place),
         operations=policy.operations,
-        notifier=_notifier(settings, policy),
+        notifier=_notifier(known, policy),
         perform=lambda check: checks.run(check, ask=ask),
         confirm=lambda way: yes or _agreed(way),
         git=lambda percent, lines: _pull_request(asked, percent, lines, paused=True),
-        now=_now,
+        now=now,
         wait=lambda length: time.sleep(length.total_seconds()),
     )
 
@@ -192,11 +191,11 @@ def _policy() -> Policy:
         raise ConfigError(f"{error}: mend {name}, or take the users out at once with pilot kill") from None
 
 
-def _notifier(settings: Any, policy: Policy) -> Notifier:
+def _notifier(known: Settings, policy: Policy) -> Notifier:
     from controller import wiring
 
     try:
-        return wiring.notifier(wiring.repository(settings), policy, _now)
+        return wiring.notifier(wiring.repository(known), policy, now)
     except PilotError as error:
         return _Nobody(str(error))
 
@@ -217,24 +216,12 @@ class _Nobody:
 def _pull_request(asked: Asked, to: int | None, lines: Sequence[str], *, paused: bool) -> Sequence[str]:
     from controller import rollback as way_back
     from controller import wiring
-    from controller.settings import Settings
 
-    settings = Settings.load(os.environ)
-    repository = wiring.repository(settings)
-    _warn(wiring.warning(settings))
-    forge = wiring.forge(settings, repository, _now)
+    known = settings()
+    repository = wiring.repository(known)
+    warn(wiring.warning(known))
+    forge = wiring.forge(known, repository, now)
     return way_back.rollback(
-        repository, forge, stack=asked.stack, to=to, reason=asked.reason, by=asked.by, now=_now(), paused=paused,
+        repository, forge, stack=asked.stack, to=to, reason=asked.reason, by=asked.by, now=now(), paused=paused,
         notes=lines,
     ).lines  # fmt: skip
-
-
-@cache
-def _warn(warning: str | None) -> None:
-    """Say it once a process."""
-    if warning is not None:
-        click.echo(f"warning: {warning}", err=True)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
