@@ -244,7 +244,7 @@ RESOURCES: dict[str, Callable[[str], Any]] = {
     "a range of ports with a database in it": lambda name: group(name, 1024, 65535),
     "all ports public": lambda name: group(name, 0, 0, protocol="-1"),
     "weights that do not sum to 100": lambda name: listener(name, 90, 20),
-    "weights without stickiness": lambda name: listener(name, 90, 10, sticky=False),
+    "weights without stickiness": lambda name: listener(name, 50, 50, 0, sticky=False),
     "a role that may do everything": lambda name: allows(name, Action="*", Resource="*"),
     "a role that may do all of a service": lambda name: allows(name, Action="ecs:*", Resource=ARN),
     "a role for every resource": lambda name: allows(name, Action="ecs:UpdateService", Resource="*"),
