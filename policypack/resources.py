@@ -104,7 +104,7 @@ def weights(kind: str, props: Props) -> Iterator[str]:
             said = " + ".join(f"{weight:g}" for weight in found)
             yield f"the weights are {said}; they should sum to 100, or the percent is another than the stack file says"
         sticky = (forward.get("stickiness") or {}).get("enabled")
-        if all(found) and not sticky:
+        if sum(map(bool, found)) > 1 and not sticky:
             yield "users change between the variants at each request; enable stickiness"
 
 
