@@ -15,8 +15,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from controller.cli import breakglass
-from controller.cli import cli
+from controller.cli import breakglass, cli
 from controller.errors import ConfigError
 from controller.model import Exposure, Intake
 from controller.rehearsal.localcloud import LocalAws

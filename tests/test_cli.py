@@ -118,7 +118,7 @@ def test_events_that_do_not_exist_hold_and_are_named(
         (("policy", "check", "other.yaml"), "other.yaml: No such file or directory"),
         (("backtest", "--events", "x", "--stack", "prd"), "Pulumi.prd.yaml: No such file or directory"),
         (("backtest", "--events", "nowhere.jsonl"), "nowhere.jsonl: no usable events; nowhere.jsonl: no such file"),
-        (("backtest", "--events", "x", "--every", "soon"), "--every soon:"),
+        (("backtest", "--events", "x", "--every", "soon"), "'--every': found 'soon'"),
         (("policy", "check", "--traffic", "50"), "--traffic 50: write a rate above 0 such as 50/d or 20/h"),
         (("rehearse", "--figures"), "no required KPI's traffic is known: give --traffic 50/d, --events"),
         (("rehearse", "--scenario", "heathy"), "no scenario heathy; there are: healthy, api-errors"),
@@ -271,7 +271,8 @@ def test_a_forge_that_cannot_be_listed_is_an_error_beside_the_verdicts(
     made = wiring.World(
         world.reader, world.forge, lambda: None, lambda policy: wiring.notifier(world.git, policy, lambda: world.now)
     )
-    monkeypatch.setattr(cli, "_world", lambda: made)
+    monkeypatch.setattr(wiring, "world", lambda settings, now: made)
+    monkeypatch.setenv("PILOT_REPOSITORY", str(world.remote))
 
     def down(self: object, prefix: str) -> None:
         raise TransientError("the forge answered 502")

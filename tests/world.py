@@ -42,6 +42,11 @@ BEGIN = datetime(2026, 5, 4, 8, 0, tzinfo=UTC)
 FILES = ("rollout.yaml", "Pulumi.yaml", "Pulumi.staging.yaml", "Pulumi.prod.yaml")
 
 
+def shipped(name: str) -> bytes:
+    """A file as it is shipped, without a preflight: the tests of that ask for one."""
+    return (ROOT / name).read_bytes().replace(b"    stacks: [prod]\n", b"    stacks: []\n")
+
+
 @dataclass
 class ScriptedSource:
     """Counts of every query since the stage began, healthy unless `bad` says otherwise; `down` fails the read."""
@@ -110,8 +115,7 @@ class World:
         self.run("git", "init", "-q", "--bare", "-b", "main", str(self.remote), cwd=folder)
         self.run("git", "init", "-q", "-b", "main", str(self.checkout), cwd=folder)
         for name in FILES:
-            data = (ROOT / name).read_bytes()  # tests of the preflight ask for one
-            (self.checkout / name).write_bytes(data.replace(b"    stacks: [prod]\n", b"    stacks: []\n"))
+            (self.checkout / name).write_bytes(shipped(name))
         self.run("git", "add", "-A")
         self.run("git", "commit", "-q", "-m", "begin")
         self.run("git", "push", "-q", str(self.remote), "main")
@@ -233,7 +237,7 @@ class MemoryWorld(World):
 
     def __init__(self) -> None:
         self.now, self.server = BEGIN, Server()
-        by_hand(self._connected(), {name: (ROOT / name).read_bytes() for name in FILES}, "begin", self.now)
+        by_hand(self._connected(), {name: shipped(name) for name in FILES}, "begin", self.now)
         self._begin()
 
     def _connected(self) -> Git:

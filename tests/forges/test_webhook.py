@@ -295,8 +295,8 @@ def test_a_port_that_is_taken_is_a_persons_to_free(port: int) -> None:
         (["serve"], "nothing to serve; add --webhook"),
         (["serve", "--webhook"], "PILOT_WEBHOOK_SECRET is not set"),
         (["serve", "--webhook", "--listen", "8080"], "--listen 8080: write HOST:PORT"),
-        (["serve", "--webhook", "--every", "soon"], "--every soon: "),
-        (["serve", "--webhook", "--pause", "soon"], "--pause soon: "),
+        (["serve", "--webhook", "--every", "soon"], "'--every': found 'soon'"),
+        (["serve", "--webhook", "--pause", "soon"], "'--pause': found 'soon'"),
     ],
 )
 def test_a_command_that_cannot_serve_says_why(arguments: list[str], said: str) -> None:

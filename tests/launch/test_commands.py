@@ -16,6 +16,7 @@ import pytest
 
 from controller import cli, observe, readiness, wiring
 from controller.aws.breakglass import Act
+from controller.cli import launch
 from controller.errors import TransientError
 from controller.launch import preflight
 from controller.model import Announcement, CheckResult, Intake, Readiness, Stop, Unreadable

@@ -18,7 +18,7 @@ from controller.ports import CheckState, PrState, RefUpdate
 from tests.facts import ROOT, facts, triggers
 from tests.forge_world import LocalWorld
 from tests.launch.test_news import Heard
-from tests.memory import MemoryGit, Server
+from tests.memory import MemoryGit, Server, by_hand
 
 GOLDEN = ROOT / "tests" / "golden" / "incident"
 OPERATIONS = """
@@ -94,10 +94,8 @@ def test_an_incident_holds_advances_until_its_report_is_merged(room: Room) -> No
     room.update("the queue was full", ends=True)
     assert room.reasons()[0] == held
 
-    head = room.world.heads()[report.branch]
     path = f"{text.folder('prod', told.incident.id)}/{text.REPORT}"
-    written = room.world._written(head, {path: b"# The queue was full\n"}, "root cause")
-    assert room.world._git.push([RefUpdate(f"refs/heads/{report.branch}", head, written)])
+    by_hand(room.world._git, {path: b"# The queue was full\n"}, "root cause", room.world.now, branch=report.branch)
     room.world.merge(report.number)
     assert "incident" not in " ".join(room.reasons())
     assert room.open().incident.id == "2026-05-11-exports-fail-2"

@@ -29,7 +29,7 @@ class Desk:
         self.now = datetime.now(UTC)
         self.world.now = self.now
         monkeypatch.setattr(wiring, "world", lambda settings, now: self._world())
-        monkeypatch.setattr("os.environ", {"USER": "omar"})
+        monkeypatch.setattr("os.environ", {"USER": "omar", "PILOT_REPOSITORY": "/anywhere"})
 
     def _world(self) -> wiring.World:
         reader, forge = self.world.controller()
