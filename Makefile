@@ -29,7 +29,7 @@ rehearse: setup
 
 # Brings the Pulumi engine: on PATH, from the cache, or built with Go (four minutes, once a machine).
 test: lint
-	PILOT_PULUMI="$$(tools/pulumi-cli.sh)" $(BIN)/pytest -n 2 --dist loadgroup
+	PILOT_PULUMI="$$(tools/pulumi-cli.sh)" $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: setup
 	$(BIN)/ruff check .

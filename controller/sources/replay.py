@@ -136,7 +136,7 @@ class Replay:
         for _, q, arm, *bucket in self._buckets.get(k, ()):
             self._series[q].add(arm, Bucket(*bucket))
         for _, q, bad in self._first.get(k, ()):
-            self._series[q].first.append(bad)
+            self._series[q].first.append(bool(bad))
         for _, q, id_ in self._examples.get(k, ()):
             self._series[q].examples.append(id_)
         for _, newest, q in self._newest.get(k, ()):
