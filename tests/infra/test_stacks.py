@@ -14,7 +14,6 @@ import pytest
 from controller.rehearsal.localcloud import Applied, Engine, LocalAws, Step
 from tests.infra import whole
 
-pytestmark = pytest.mark.xdist_group("stacks")  # its stories are told once, by one worker
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
 ECS, ELB, SSM = "aws:ecs/", "aws:lb/listener:Listener", "aws:ssm/parameter:Parameter"
 Config = dict[str, Any]

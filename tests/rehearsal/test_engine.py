@@ -23,7 +23,6 @@ from controller.rehearsal.localcloud import (
     find_pulumi,
 )
 
-pytestmark = pytest.mark.xdist_group("engine")  # its stories are told once, by one worker
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
 ROOT = Path(__file__).parents[2]
 TASK = Step("replace", "aws:ecs/taskDefinition:TaskDefinition", "stable")

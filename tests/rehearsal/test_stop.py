@@ -20,7 +20,6 @@ from controller.model import Place, Stop
 from controller.rehearsal.localcloud import Applier, Engine, InProcess, LocalAws, Step
 from tests.rehearsal.conftest import IMAGE
 
-pytestmark = pytest.mark.xdist_group("engine")
 PARAMETER = "/pilot/shop/api/stop"
 
 
