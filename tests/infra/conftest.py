@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import runpy
 import warnings
@@ -99,11 +100,16 @@ class Monitor(mocks.MockMonitor):
 
 
 def evaluate(config: Mapping[str, Any], stack: str = "staging") -> Program:
-    """Run the program with *config*, which is the `config:` of a stack file."""
+    """Run the program with *config*, which is the `config:` of a stack file; what was run before is only read."""
+    return _evaluated(json.dumps(config), stack)
+
+
+@functools.cache
+def _evaluated(config: str, stack: str) -> Program:
     made = Program()
 
     def run() -> None:
-        settings = {k: v if isinstance(v, str) else json.dumps(v) for k, v in config.items()}
+        settings = {k: v if isinstance(v, str) else json.dumps(v) for k, v in json.loads(config).items()}
         pulumi.runtime.set_all_config(settings)
         mocks.set_mocks(made, "pilot", stack, preview=False, monitor=Monitor(made))
         program = str(ROOT / "infra" / "__main__.py")

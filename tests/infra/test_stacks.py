@@ -95,29 +95,30 @@ def exposed(exposure: str, percent: int) -> Callable[[Config], Config]:
     return lambda config: whole.exposed(config, exposure, percent)
 
 
+def polling(percent: int) -> Callable[[Config], Config]:
+    return lambda config: at(whole.exposed(config, "flag"), percent, delivery="parameter")
+
+
 @pytest.fixture(scope="module")
 def staging(pulumi_command: Path) -> Story:
-    """Staging by `traffic`; then as it is shipped, by `flag`; then its app polls."""
-    none = exposed("traffic", 0)
+    """Staging as it is shipped, by `flag`; then by `traffic`."""
     return tell(pulumi_command, "staging", whole.shipped("staging"), [
-        ("preview", none), ("first", none), ("traffic", exposed("traffic", 10)),
-        ("flag", stage(0)), ("again", stage(0)), ("advance", stage(10)), ("revert", stage(0)),
-        ("polls", stage(0, delivery="parameter")), ("polled", stage(10, delivery="parameter")),
+        ("preview", stage(0)), ("first", stage(0)), ("again", stage(0)),
+        ("advance", stage(10)), ("revert", stage(0)), ("traffic", exposed("traffic", 10)),
         ("destroy", None),
     ])  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def prod(pulumi_command: Path) -> Story:
-    """Prod with everything on, through a whole rollout by `traffic`, to the next candidate; then by `flag`."""
+    """Prod with everything on, by `traffic` from its first stage to the next candidate; then by `flag`, its app polling."""
     config = whole.everything(whole.shipped("prod"))
     candidate, following = config["pilot:service"]["candidateImage"], whole.of(config, "f" * 64)
-    config["pilot:rollout"]["percent"] = 0
     return tell(pulumi_command, "prod", config, [
-        ("preview", stage(0)), ("first", stage(0)), ("advance", stage(10)), ("all", stage(100)),
+        ("preview", stage(10)), ("first", stage(10)), ("all", stage(100)),
         ("promote", stage(100, image=candidate)),
         ("next", stage(0, image=candidate, candidateImage=following)),
-        ("flag", exposed("flag", 0)), ("flag advance", exposed("flag", 10)),
+        ("flag", polling(0)), ("polled", polling(10)),
         ("destroy", None),
     ])  # fmt: skip
 
@@ -133,23 +134,27 @@ def test_a_second_up_changes_nothing(staging: Story) -> None:
     assert staging.runs["again"].changes.keys() == {"same"}
 
 
-def test_a_stage_of_flag_touches_task_definition_service_and_parameter_alone(staging: Story, prod: Story) -> None:
+def test_a_stage_of_flag_touches_task_definition_service_and_parameter_alone(staging: Story) -> None:
     steps = {
         Step("replace", f"{ECS}taskDefinition:TaskDefinition", "stable"),
         Step("update", f"{ECS}service:Service", "stable"),
         Step("update", SSM, "percent"),
     }
-    for applied in (staging.runs["advance"], staging.runs["revert"], prod.runs["flag advance"]):
+    for applied in (staging.runs["advance"], staging.runs["revert"]):
         assert (set(applied.steps), len(applied.steps)) == (steps, 3)
-    told = {"percent": "10", "stop": "none"}
-    assert staging.aws["advance"]["parameters"] == prod.aws["flag advance"]["parameters"] == told
+    assert staging.aws["advance"]["parameters"] == {"percent": "10", "stop": "none"}
 
 
-def test_a_stage_of_traffic_touches_weights_and_parameter_alone(staging: Story, prod: Story) -> None:
-    for applied in (staging.runs["traffic"], prod.runs["advance"], prod.runs["all"]):
-        assert applied.steps == (Step("update", ELB, "ingress"), Step("update", SSM, "percent"))
-    assert staging.aws["traffic"]["weights"] == prod.aws["advance"]["weights"] == [[90, 10]]
-    assert staging.aws["traffic"]["parameters"]["percent"] == prod.aws["advance"]["parameters"]["percent"] == "10"
+def test_a_stage_of_traffic_touches_weights_and_parameter_alone(prod: Story) -> None:
+    assert prod.runs["all"].steps == (Step("update", ELB, "ingress"), Step("update", SSM, "percent"))
+    assert (prod.aws["first"]["weights"], prod.aws["first"]["parameters"]["percent"]) == ([[90, 10]], "10")
+    assert (prod.aws["all"]["weights"], prod.aws["all"]["parameters"]["percent"]) == ([[0, 100]], "100")
+
+
+def test_each_stack_goes_from_one_exposure_to_the_other(staging: Story, prod: Story) -> None:
+    assert (staging.aws["revert"]["weights"], staging.aws["traffic"]["weights"]) == ([[100]], [[90, 10]])
+    assert staging.aws["traffic"]["images"].keys() > staging.aws["revert"]["images"].keys()
+    assert (prod.aws["flag"]["weights"], len(prod.aws["flag"]["images"])) == ([[100]], 1)
 
 
 def test_a_revert_leaves_what_was_before_but_for_two_revisions_more(staging: Story) -> None:
@@ -160,8 +165,7 @@ def test_a_revert_leaves_what_was_before_but_for_two_revisions_more(staging: Sto
 
 
 def test_at_0_and_100_both_variants_run_and_their_weights_sum_to_100(prod: Story) -> None:
-    assert prod.aws["first"]["weights"] == [[100, 0]]
-    assert prod.aws["all"]["weights"] == [[0, 100]]
+    assert (prod.aws["all"]["weights"], prod.aws["next"]["weights"]) == ([[0, 100]], [[100, 0]])
     assert prod.aws["all"]["images"] == prod.aws["first"]["images"]
 
 
@@ -186,7 +190,6 @@ def test_the_next_candidate_comes_once_nobody_is_on_the_one_before(prod: Story) 
     }  # fmt: skip
     assert steps.index(("Listener", "ingress")) < steps.index(("Service", "candidate"))
     assert steps[-1] == ("Parameter", "percent")
-    assert prod.aws["next"]["weights"] == [[100, 0]]
     assert prod.aws["next"]["parameters"]["percent"] == "0"
 
 
@@ -196,6 +199,6 @@ def test_destroy_leaves_nothing_but_revisions(staging: Story, prod: Story) -> No
         assert left == {"tasks"}
 
 
-def test_an_app_that_polls_gets_the_stage_without_a_new_task(staging: Story) -> None:
-    assert staging.runs["polled"].steps == (Step("update", SSM, "settings"), Step("update", SSM, "percent"))
-    assert '"percent": 10' in staging.aws["polled"]["parameters"]["settings"]
+def test_an_app_that_polls_gets_the_stage_without_a_new_task(prod: Story) -> None:
+    assert prod.runs["polled"].steps == (Step("update", SSM, "settings"), Step("update", SSM, "percent"))
+    assert '"percent": 10' in prod.aws["polled"]["parameters"]["settings"]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import copy
 import json
+import os
+import re
 import runpy
 import shutil
 import subprocess
@@ -67,8 +69,12 @@ class Session:
     workspace: Workspace
     checkout: Path
     program: Callable[[], None] = field(default=lambda: None)
+    percents: dict[str, int] = field(default_factory=dict)
+    pack: ExitStack = field(default_factory=ExitStack)
 
-    def refused(self, stack: str, file: Mapping[str, Any], program: Callable[[], None]) -> dict[str, str]:
+    def refused(
+        self, stack: str, file: Mapping[str, Any], program: Callable[[], None], *, pack: bool = True
+    ) -> dict[str, str]:
         """What a preview refuses, by the name of the resource; "" is what is of no resource of the pack."""
         self.program, found = program, {}
         handle = self.workspace.stack(stack, PROJECT, yaml.safe_dump(file).encode(), create=True)
@@ -80,7 +86,7 @@ class Session:
                     name = type_and_name(event.policy_event.resource_urn)[1]
                     found.setdefault(name, sentence.split(": ", 1)[1])
 
-            handle.preview(on_event=heard, color=color, policy_packs=self.workspace.policy_packs or None)
+            handle.preview(on_event=heard, color=color, policy_packs=self.workspace.policy_packs if pack else None)
 
         try:
             self.workspace.run(preview)
@@ -89,16 +95,22 @@ class Session:
         return found
 
     def commit(self, **percents: int) -> None:
+        """Have those percents committed; the pack, which remembers what is, begins anew where they were not."""
+        if self.percents | percents == self.percents:
+            return
+        self.percents |= percents
         for stack, percent in percents.items():
             (self.checkout / f"Pulumi.{stack}.yaml").write_text(yaml.safe_dump(changed(rollout={"percent": percent})))
         identity = ["-c", "user.name=Ana", "-c", "user.email=ana@example.com"]
         for arguments in (["add", "-A"], [*identity, "commit", "-qm", "a change", "--allow-empty"]):
             subprocess.run(["git", *arguments], cwd=self.checkout, check=True)
+        self.pack.close()
+        self.pack.enter_context(serving(self.checkout))
 
 
 @contextmanager
-def session(*, pack: bool) -> Iterator[Session]:
-    """A session; without the *pack* a preview is faster by a second."""
+def session() -> Iterator[Session]:
+    """A session on an empty local AWS."""
     command = find_pulumi()
     assert command is not None, "there is no pulumi command; tools/pulumi-cli.sh gets it and prints its path"
     with ExitStack() as stack:
@@ -116,21 +128,34 @@ def session(*, pack: bool) -> Iterator[Session]:
                 lambda: holder[0].program(),
                 environment=engine.environment,
                 home=checkout / "home",
-                policy_packs=(launcher(checkout),) if pack else (),
+                policy_packs=(checkout / "pack",),
             )
         )
         holder.append(Session(cloud, workspace, checkout))
-        holder[0].commit(staging=100, prod=0)
-        yield holder[0]
+        with holder[0].pack:
+            holder[0].commit(staging=100, prod=0)
+            yield holder[0]
 
 
-def launcher(checkout: Path) -> Path:
-    """An executable in the pack's place, which the engine starts without a language plugin."""
-    path = checkout / "pack"
-    start = f'exec {sys.executable} -u -m pulumi.policy "$@" {checkout / "policypack"}'
-    path.write_text(f"#!/bin/sh\nexport PYTHONPATH={ROOT}\n{start}\n")
-    path.chmod(0o755)
-    return path
+@contextmanager
+def serving(checkout: Path) -> Iterator[None]:
+    """
+    Run the pack, with an executable in its place that the engine starts and reads the pack's port from.
+
+    The engine would start the pack anew in each preview, 1.5 seconds that say nothing more.
+    """
+    command = [sys.executable, "-u", "-m", "pulumi.policy", "", str(checkout / "policypack")]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    ) as pack:
+        assert pack.stdout is not None
+        path = checkout / "pack"
+        path.write_text(f"#!/bin/sh\necho {int(pack.stdout.readline())}\nexec sleep infinity\n")
+        path.chmod(0o755)
+        try:
+            yield
+        finally:
+            pack.terminate()
 
 
 def infra() -> None:
@@ -160,26 +185,28 @@ def changed(*, service: Mapping[str, Any] | None = None, rollout: Mapping[str, A
 
 # ---------------------------------------------------------------- wrong stack files
 
-FILES: dict[str, dict[str, Any]] = {
-    "percent above 100": changed(rollout={"percent": 140}),
-    "percent in quotes": changed(rollout={"percent": "10"}),
-    "percent is missing": changed(rollout={"percent": None}),
-    "`percent` misspelt": changed(rollout={"percnt": 10}),
-    "exposure that does not exist": changed(rollout={"exposure": "header"}),
-    "image by tag": changed(service={"image": "registry.example/api:latest"}),
-    "traffic without a candidate": changed(rollout={"exposure": "traffic"}),
-    "a candidate with exposure flag": changed(service={"candidateImage": DIGEST}),
-    "memory that Fargate does not have": changed(service={"memory": 9999}),
-    "a name that AWS would cut": changed(service={"name": "a-service-with-a-long-name"}),
-    "an unknown key of the service": changed(service={"replicas": 3}),
-    "no rollout": changed(without="pilot:rollout"),
-}
+# The program says all that is wrong with a file, so that one preview has what can be wrong at once: each mistake by the
+# key that its line begins with.
+FILES: list[tuple[dict[str, str], dict[str, Any]]] = [
+    ({"percent above 100": "rollout.percent", "exposure that does not exist": "rollout.exposure",
+      "image by tag": "service.image", "an unknown key of the service": "service.replicas"},
+     changed(rollout={"percent": 140, "exposure": "header"},
+             service={"image": "registry.example/api:latest", "replicas": 3})),
+    ({"percent in quotes": "rollout.percent", "memory that Fargate does not have": "service"},
+     changed(rollout={"percent": "10"}, service={"memory": 9999})),
+    ({"percent is missing": "rollout.percent", "`percent` misspelt": "rollout.percnt"},
+     changed(rollout={"percent": None, "percnt": 10})),
+    ({"traffic without a candidate": "service.candidateImage", "a name that AWS would cut": "service.name"},
+     changed(rollout={"exposure": "traffic"}, service={"name": "a-service-with-a-long-name"})),
+    ({"a candidate with exposure flag": "service.candidateImage"}, changed(service={"candidateImage": DIGEST})),
+    ({"no rollout": "rollout"}, changed(without="pilot:rollout")),
+]  # fmt: skip
 
 # ---------------------------------------------------------------- wrong moves: what is committed, then what is declared
 
 MOVES: dict[str, tuple[dict[str, int], str, int]] = {
-    "a skipped stage": ({"prod": 10}, "prod", 50),
     "a jump from 0 to 100": ({"prod": 0}, "prod", 100),
+    "a skipped stage": ({"prod": 10}, "prod", 50),
     "a raise above what staging has": ({"staging": 0, "prod": 0}, "prod", 10),
     "a percent that is no stage": ({"staging": 100, "prod": 10}, "prod", 15),
     "a new stack that begins at 10": ({}, "demo", 10),
@@ -288,26 +315,27 @@ PROGRAMS: dict[str, tuple[str, Callable[[str], Any]]] = {
 }  # fmt: skip
 
 
-def refusals() -> Iterator[Refusal]:
+def refusals(tried: Session) -> Iterator[Refusal]:
     """Try all of them."""
-    with session(pack=False) as tried:
-        for mistake, file in FILES.items():
-            said = tried.refused("prod", file, infra).get("", "")
-            yield Refusal(mistake, "config" if said.startswith("Pulumi.prod.yaml: ") else "nobody", said)
-        for mistake, (by, program) in PROGRAMS.items():
-            said = tried.refused("prod", changed(), lambda program=program: program("wrong")).get("", "")
-            provider = " has a problem: " in said
-            refused = said and provider == (by == "provider")
-            yield Refusal(mistake, by if refused else "nobody", said.split(" has a problem: ")[-1])
-    with session(pack=True) as tried:
-        for mistake, (committed, stack, percent) in MOVES.items():
-            tried.commit(**committed)
-            found = tried.refused(stack, changed(rollout={"percent": percent}, **PLAIN), infra)
-            yield Refusal(mistake, "pack" if "percent" in found else "nobody", found.get("percent", ""))
-        names = {mistake: mistake.replace(" ", "-") for mistake in RESOURCES}
-        found = tried.refused("prod", changed(), lambda: [make(names[m]) for m, make in RESOURCES.items()] and None)
-        for mistake, name in names.items():
-            yield Refusal(mistake, "pack" if name in found else "nobody", found.get(name, found.get("", "")))
+    for mistakes, file in FILES:
+        said = tried.refused("prod", file, infra, pack=False).get("", "")
+        for mistake, key in mistakes.items():
+            about = re.compile(rf"Pulumi\.prod\.yaml: pilot:{re.escape(key)}[: ]")
+            lines = {line for line in re.split(r"\n|; (?=Pulumi\.)", said) if about.match(line)}
+            yield Refusal(mistake, "config" if len(lines) == 1 else "nobody", "".join(lines))
+    for mistake, (by, program) in PROGRAMS.items():
+        sentence = tried.refused("prod", changed(), lambda program=program: program("wrong"), pack=False).get("", "")
+        provider = " has a problem: " in sentence
+        refused = sentence and provider == (by == "provider")
+        yield Refusal(mistake, by if refused else "nobody", sentence.split(" has a problem: ")[-1])
+    for mistake, (committed, stack, percent) in MOVES.items():
+        tried.commit(**committed)
+        found = tried.refused(stack, changed(rollout={"percent": percent}, **PLAIN), infra)
+        yield Refusal(mistake, "pack" if "percent" in found else "nobody", found.get("percent", ""))
+    names = {mistake: mistake.replace(" ", "-") for mistake in RESOURCES}
+    found = tried.refused("prod", changed(), lambda: [make(names[m]) for m, make in RESOURCES.items()] and None)
+    for mistake, name in names.items():
+        yield Refusal(mistake, "pack" if name in found else "nobody", found.get(name, found.get("", "")))
 
 
 def page(found: list[Refusal]) -> str:
@@ -322,4 +350,5 @@ def _cell(sentence: str) -> str:
 
 
 if __name__ == "__main__":
-    DOCUMENT.write_text(page(list(refusals())))
+    with session() as tried:
+        DOCUMENT.write_text(page(list(refusals(tried))))
