@@ -199,10 +199,18 @@ class Service(Kind):
             one_of("alarms.alarmNames", name, tuple(alarm["AlarmName"] for alarm in there))
 
     def _balanced(self, arn: str) -> None:
-        found = self.aws.find("elbv2", "DescribeTargetGroups", {"targetGroupArns": [arn]})
-        if not found:
+        if not self.aws.find("elbv2", "DescribeTargetGroups", {"targetGroupArns": [arn]}):
             raise BadInputError(f"loadBalancers refers to {arn}; there is no such target group")
-        if not found["TargetGroups"][0]["LoadBalancerArns"]:
+        balancers = self.aws.call("elbv2", "DescribeLoadBalancers", {})["LoadBalancers"]
+        by = [{"loadBalancerArn": one["LoadBalancerArn"]} for one in balancers]
+        used = {  # a group in moto does not know of a listener that was changed to forward to it
+            group["TargetGroupArn"]
+            for one in by
+            for listener in self.aws.call("elbv2", "DescribeListeners", one)["Listeners"]
+            for action in listener["DefaultActions"]
+            for group in action.get("ForwardConfig", {}).get("TargetGroups", [])
+        }
+        if arn not in used:
             raise BadInputError(
                 f"loadBalancers refers to {arn}, which no load balancer uses; let the service depend on the listener"
             )
