@@ -3,7 +3,7 @@
 
 The program runs against the SDK's mocks, whose answers are what the handlers made. What the
 engine adds is missing: dependencies are followed only as the program's values flow, and what the
-program no longer declares is deleted in the reverse order of its making.
+program no longer declares is deleted in the reverse order of its registration.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Resource:
     outputs: Bag
 
 
-_State = dict[tuple[str, str], Resource]  # by type and name, in order of making
+_State = dict[tuple[str, str], Resource]  # by type and name, in the order of the last registration
 
 
 class InProcess:
@@ -77,7 +77,7 @@ class InProcess:
         return Applied({"delete": len(steps)}, told, {})
 
     def resources(self, stack: str) -> tuple[Resource, ...]:
-        """Return what is remembered of *stack*, in order of making."""
+        """Return what is remembered of *stack*, in order of registration."""
         return tuple(self._states[stack].values())
 
 
@@ -119,7 +119,7 @@ class _Run(mocks.Mocks):
         op = self._op(before, inputs)
         self._note(op, args.typ, args.name)
         if before is not None and op == "same":
-            return before.id, before.outputs
+            return self._keep(key, before)
         if before is not None and op == "update":
             kind.update(before.id, before.inputs, inputs)
             id_ = before.id
@@ -129,8 +129,13 @@ class _Run(mocks.Mocks):
                 self._replaced.append(before)
         found = kind.read(id_, inputs, before.outputs if before and op == "update" else {})
         outputs = {**inputs, **(found[1] if found else {})}
-        self._state[key] = Resource(args.typ, args.name, id_, inputs, outputs)
-        return id_, outputs
+        return self._keep(key, Resource(args.typ, args.name, id_, inputs, outputs))
+
+    def _keep(self, key: tuple[str, str], resource: Resource) -> tuple[str, Bag]:
+        """Remember a resource after those that it may refer to, which may be younger."""
+        self._state.pop(key, None)
+        self._state[key] = resource
+        return resource.id, resource.outputs
 
     def finish(self) -> None:
         """Delete what was replaced, and what the program no longer declares."""
