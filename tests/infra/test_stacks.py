@@ -79,7 +79,7 @@ def tell(command: Path, stack: str, config: Config, plan: list[tuple[str, Callab
             if change is None:
                 runs[name] = pulumi.destroy(stack)
             else:
-                run = pulumi.preview if name == "preview" else pulumi.up
+                run = pulumi.preview if name.endswith("preview") else pulumi.up
                 runs[name] = run(stack, whole.PROJECT, whole.text(change(config)))
             cloud.now += timedelta(minutes=5)
             cloud.settle()
@@ -104,22 +104,24 @@ def staging(pulumi_command: Path) -> Story:
     """Staging as it is shipped, by `flag`; then by `traffic`."""
     return tell(pulumi_command, "staging", whole.shipped("staging"), [
         ("preview", stage(0)), ("first", stage(0)), ("again", stage(0)),
-        ("advance", stage(10)), ("revert", stage(0)), ("traffic", exposed("traffic", 10)),
-        ("destroy", None),
+        ("advance", stage(10)), ("revert", stage(0)),
+        ("traffic preview", exposed("traffic", 0)), ("traffic", exposed("traffic", 0)),
+        ("traffic advance", exposed("traffic", 10)), ("destroy", None),
     ])  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def prod(pulumi_command: Path) -> Story:
-    """Prod with everything on, by `traffic` from its first stage to the next candidate; then by `flag`, its app polling."""
+    """Prod with everything on, by `traffic` up to the next candidate; then by `flag`, and its app polls."""
     config = whole.everything(whole.shipped("prod"))
     candidate, following = config["pilot:service"]["candidateImage"], whole.of(config, "f" * 64)
+    config["pilot:rollout"]["percent"] = 0
     return tell(pulumi_command, "prod", config, [
-        ("preview", stage(10)), ("first", stage(10)), ("all", stage(100)),
+        ("preview", stage(0)), ("first", stage(0)), ("advance", stage(10)), ("all", stage(100)),
         ("promote", stage(100, image=candidate)),
         ("next", stage(0, image=candidate, candidateImage=following)),
-        ("flag", polling(0)), ("polled", polling(10)),
-        ("destroy", None),
+        ("flag preview", exposed("flag", 0)), ("flag", exposed("flag", 0)), ("flag advance", exposed("flag", 10)),
+        ("polls", polling(10)), ("polled", polling(20)), ("destroy", None),
     ])  # fmt: skip
 
 
@@ -130,29 +132,36 @@ def test_a_preview_from_nothing_makes_nothing_and_says_what_up_does(staging: Sto
         assert (story.aws["preview"]["images"], story.aws["preview"]["roles"]) == ({}, [])
 
 
+def test_a_preview_of_the_other_exposure_says_what_up_does(staging: Story, prod: Story) -> None:
+    for story, exposure in ((staging, "traffic"), (prod, "flag")):
+        assert story.runs[f"{exposure} preview"].changes == story.runs[exposure].changes
+        assert {"create", "delete"} & story.runs[exposure].changes.keys()
+
+
 def test_a_second_up_changes_nothing(staging: Story) -> None:
     assert staging.runs["again"].changes.keys() == {"same"}
 
 
-def test_a_stage_of_flag_touches_task_definition_service_and_parameter_alone(staging: Story) -> None:
+def test_a_stage_of_flag_touches_task_definition_service_and_parameter_alone(staging: Story, prod: Story) -> None:
     steps = {
         Step("replace", f"{ECS}taskDefinition:TaskDefinition", "stable"),
         Step("update", f"{ECS}service:Service", "stable"),
         Step("update", SSM, "percent"),
     }
-    for applied in (staging.runs["advance"], staging.runs["revert"]):
+    for applied in (staging.runs["advance"], staging.runs["revert"], prod.runs["flag advance"]):
         assert (set(applied.steps), len(applied.steps)) == (steps, 3)
     assert staging.aws["advance"]["parameters"] == {"percent": "10", "stop": "none"}
 
 
-def test_a_stage_of_traffic_touches_weights_and_parameter_alone(prod: Story) -> None:
-    assert prod.runs["all"].steps == (Step("update", ELB, "ingress"), Step("update", SSM, "percent"))
-    assert (prod.aws["first"]["weights"], prod.aws["first"]["parameters"]["percent"]) == ([[90, 10]], "10")
-    assert (prod.aws["all"]["weights"], prod.aws["all"]["parameters"]["percent"]) == ([[0, 100]], "100")
+def test_a_stage_of_traffic_touches_weights_and_parameter_alone(staging: Story, prod: Story) -> None:
+    for applied in (staging.runs["traffic advance"], prod.runs["advance"], prod.runs["all"]):
+        assert applied.steps == (Step("update", ELB, "ingress"), Step("update", SSM, "percent"))
+    seen = [(prod.aws[run]["weights"], prod.aws[run]["parameters"]["percent"]) for run in ("first", "advance", "all")]
+    assert seen == [([[100, 0]], "0"), ([[90, 10]], "10"), ([[0, 100]], "100")]
 
 
 def test_each_stack_goes_from_one_exposure_to_the_other(staging: Story, prod: Story) -> None:
-    assert (staging.aws["revert"]["weights"], staging.aws["traffic"]["weights"]) == ([[100]], [[90, 10]])
+    assert (staging.aws["revert"]["weights"], staging.aws["traffic"]["weights"]) == ([[100]], [[100, 0]])
     assert staging.aws["traffic"]["images"].keys() > staging.aws["revert"]["images"].keys()
     assert (prod.aws["flag"]["weights"], len(prod.aws["flag"]["images"])) == ([[100]], 1)
 
@@ -201,4 +210,4 @@ def test_destroy_leaves_nothing_but_revisions(staging: Story, prod: Story) -> No
 
 def test_an_app_that_polls_gets_the_stage_without_a_new_task(prod: Story) -> None:
     assert prod.runs["polled"].steps == (Step("update", SSM, "settings"), Step("update", SSM, "percent"))
-    assert '"percent": 10' in prod.aws["polled"]["parameters"]["settings"]
+    assert '"percent": 20' in prod.aws["polled"]["parameters"]["settings"]
