@@ -168,7 +168,7 @@ def _written(value: str, where: str, style: str | None) -> str:
 
 @functools.lru_cache(maxsize=64)
 def _file(data: bytes, name: str) -> _File:
-    """A pass reads the same few bytes again and again, and parsing is most of the time of one in which nothing moves."""
+    """A pass reads the same few bytes again and again, and most of its time would be parsing."""
     return _File(data, name)
 
 
