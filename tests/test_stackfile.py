@@ -691,7 +691,7 @@ def parsed(source: str) -> tuple[Any, ...] | None:
 SHIPPED = (ROOT / NAME).read_text()
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=4 * settings().max_examples)
 @given(
     st.sampled_from([SHIPPED, *(golden(case)[0].decode().replace("\r", "") for case in sorted(CASES))]),
     st.integers(0, 2200),
