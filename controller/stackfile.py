@@ -177,7 +177,8 @@ def _parsed(source: str) -> tuple[Any, list[Any]]:
     The root node of *source*, and its events.
 
     libyaml is ten times as fast as PyYAML's own parser, which matters with a thousand stacks. It is asked where the two
-    read alike: printable ASCII in block style. What it refuses PyYAML reads too, since that has the better words.
+    read alike: printable ASCII in block style, or in flow style of plain words. What it refuses PyYAML reads too, since
+    that has the better words.
     """
     if _FAST is not None and len(source) <= 1_000_000 and not re.search(_ODD, re.sub(_FLOW, "", source)):
         try:
