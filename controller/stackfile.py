@@ -8,6 +8,7 @@ dumped, and no key is ever added.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -39,9 +40,10 @@ _WORD = ("[A-Za-z0-9][A-Za-z0-9._-]*", "a word of letters, digits, '.', '_' and 
 _SOMETHING = (r"[^\ud800-\udfff]+", "text that is not empty")
 # What every version of YAML reads as text without quotes; anything else is written in quotes.
 _PLAIN = r"(?ai)(?!(?:true|false|yes|no|on|off|null|y|n)\Z)[a-z][\w./-]*(?: [\w./-]+)*"
-# Where libyaml and PyYAML may not read alike: other characters, tags, odd keys, block headers, flow other than words.
+# Where libyaml and PyYAML may not read alike: other characters, tags, odd keys, block headers, flow other than plain.
 _ODD = r"[^\n -~]|[?!{\[]|[|>][^ \n]|- - "
-_WORDS = r"\[(\w[\w.-]*(, \w[\w.-]*)*)?\]"
+_ITEM = r"(?:[\w/][\w./@-]*|\"[\w ./:|-]+\")"
+_FLOW = rf"(?a)\[(?:{_ITEM}(?:, {_ITEM})*)?\]|\{{\w+: {_ITEM}(?:, \w+: {_ITEM})*\}}"
 _KINDS = {"mapping": "a mapping", "sequence": "a list", "scalar": "a single value"}
 _yaml: Any = yaml  # its functions have no types
 _FAST = getattr(yaml, "CSafeLoader", None)  # where PyYAML was built with libyaml
@@ -57,7 +59,7 @@ def read(data: bytes, *, name: str) -> Declared:
     Raises:
         ConfigError: with file, line, column and key path, what was found and what to write.
     """
-    file = _File(data, name)
+    file = _file(data, name)
     service = Service(
         cluster=file.text(f"{_SERVICE}.cluster"),
         name=file.text(f"{_SERVICE}.name"),
@@ -78,7 +80,7 @@ def splice(data: bytes, changes: Mapping[str, int | str], *, name: str) -> tuple
     Raises:
         ConfigError: the file, a key, or an old or new value is not what may be edited safely.
     """
-    file, done = _File(data, name), []
+    file, done = _file(data, name), []
     for path, value in changes.items():
         where = f"{_ROLLOUT}.{path}"
         old, new = file.text(where), file.check(where, str(value))
@@ -96,7 +98,7 @@ def with_cohort(data: bytes, firms: Sequence[str], *, name: str) -> bytes:
     Raises:
         ConfigError: the file has no such list, one in another style, or a firm is no word.
     """
-    file = _File(data, name)
+    file = _file(data, name)
     node = file.expect(file.node(_COHORT), _COHORT, "sequence")
     old = file.texts(_COHORT)
     if not node.flow_style or node.start_mark.line != node.end_mark.line:
@@ -119,8 +121,8 @@ def restore(current: bytes, before: bytes, after: bytes, *, name: str) -> tuple[
         ConfigError: as for `splice`, or a value has changed again since, or one that the commit
             changed is no scalar or has come or gone.
     """
-    file = _File(current, name)
-    old, new = _File(before, f"{name} (before the commit)"), _File(after, f"{name} (the commit's)")
+    file = _file(current, name)
+    old, new = _file(before, f"{name} (before the commit)"), _file(after, f"{name} (the commit's)")
     was, became = old.values(), new.values()
     touched = [path for path in became | was if was.get(path) != became.get(path)]
     if touched and current == after and old.around() == new.around():
@@ -164,14 +166,21 @@ def _written(value: str, where: str, style: str | None) -> str:
     return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in quoted)
 
 
+@functools.lru_cache(maxsize=64)
+def _file(data: bytes, name: str) -> _File:
+    """A pass reads the same few bytes again and again, and most of its time would be parsing."""
+    return _File(data, name)
+
+
 def _parsed(source: str) -> tuple[Any, list[Any]]:
     """
     The root node of *source*, and its events.
 
     libyaml is ten times as fast as PyYAML's own parser, which matters with a thousand stacks. It is asked where the two
-    read alike: printable ASCII in block style. What it refuses PyYAML reads too, since that has the better words.
+    read alike: printable ASCII in block style, or in flow style of plain words. What it refuses PyYAML reads too, since
+    that has the better words.
     """
-    if _FAST is not None and len(source) <= 1_000_000 and not re.search(_ODD, re.sub(_WORDS, "", source)):
+    if _FAST is not None and len(source) <= 1_000_000 and not re.search(_ODD, re.sub(_FLOW, "", source)):
         try:
             return _yaml.compose(source, Loader=_FAST), list(_yaml.parse(source, Loader=_FAST))
         except yaml.YAMLError:
@@ -318,7 +327,7 @@ class _File:
         """Put *raw* in the place of a scalar; prove by reading again that no more differs."""
         start, end = self.nodes[where].start_mark.index, self.nodes[where].end_mark.index
         edited = f"{self.source[:start]}{raw}{self.source[end:]}"
-        new = _File(edited.encode(), f"{self.name} (edited)")
+        new = _file(edited.encode(), f"{self.name} (edited)")
         differ = [pair for pair in zip_longest(self.facts, new.facts) if pair[0] != pair[1]]
         moved = new.nodes[where].start_mark.index != start or new.token(where) != raw
         if len(differ) != 1 or moved or new.text(where) != value:
@@ -331,7 +340,7 @@ class _File:
         *values*, the text around it, which is the same, says what it said.
         """
         start, end = self.nodes[where].start_mark.index, self.nodes[where].end_mark.index
-        new = _File(f"{self.source[:start]}{raw}{self.source[end:]}".encode(), f"{self.name} (edited)")
+        new = _file(f"{self.source[:start]}{raw}{self.source[end:]}".encode(), f"{self.name} (edited)")
         moved = new.nodes[where].start_mark.index != start or new.token(where) != raw
         if moved or new.texts(where) != tuple(values):
             raise self.refusal(where, f"that {raw!r} in its place would change more", "it by hand")

@@ -25,7 +25,12 @@ EVENTS = ROOT / "tests" / "golden" / "events"
 LANDING = {"paths": [str(EVENTS / "landing-page.csv")], "policy_file": EVENTS / "landing-page.yaml"}
 GOLDEN = ROOT / "tests" / "golden" / "messages" / "backtest.txt"
 T0 = datetime(2026, 5, 5, 10, 0, tzinfo=UTC)
-SETTINGS = settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+# An example is a whole replay.
+SETTINGS = settings(
+    max_examples=settings().max_examples // 25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 
 
 @pytest.fixture

@@ -19,13 +19,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from controller import observe, stackfile
+from controller import observe
 from controller import reconcile as loop
 from controller.errors import PilotError
 from controller.forges.git import Git
@@ -40,12 +40,6 @@ from tests.steps import FAULTS, UNTOLD, Fault, Faulty, KilledError, Turns, plans
 
 Prepare = Callable[[ForgeWorld], None]
 Begin = Callable[[str, Prepare], ForgeWorld]
-
-
-@pytest.fixture(autouse=True)
-def _parse_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same few stack files are read thousands of times; parsing is most of the time of a pass here."""
-    monkeypatch.setattr(stackfile, "_File", lru_cache(4096)(stackfile._File))
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from controller import observe, stackfile
 from controller import reconcile as loop
@@ -243,9 +243,9 @@ class MemoryWorld(World):
     def _connected(self) -> Git:
         return MemoryGit(self.server)
 
-    def copied(self) -> MemoryWorld:
+    def copied(self) -> Self:
         """Another world, which is as this one is now."""
-        world = MemoryWorld.__new__(MemoryWorld)
+        world = type(self).__new__(type(self))
         world.now, world.server = self.now, Server(dict(self.server.objects), dict(self.server.refs))
         world.live, world.sources = copy.deepcopy((self.live, self.sources))
         world._open()

@@ -117,6 +117,7 @@ class Listener:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128  # beyond it a connection is tried again after a second, by who opens it
     wake: Callable[[], None]
     secret: str
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +21,7 @@ from botocore.stub import Stubber
 from controller.aws.live import EcsLiveState, client_factory
 from controller.model import Deployment, Exposure, Intake, Live, Service, Unreadable
 from controller.rehearsal.localcloud import InProcess, LocalAws
+from tests.kept import keep
 
 with warnings.catch_warnings(action="ignore"):
     pulumi_aws.ec2.SecurityGroup  # noqa: B018 - importing it warns of its deprecated parts
@@ -75,6 +77,9 @@ class Stack:
         )
         self._pulumi.up("staging", PROJECT, text.encode())
 
+    def keep(self) -> Callable[[], None]:
+        return keep(self.cloud, self._pulumi)
+
     def later(self, minutes: int, *, settle: bool = True) -> datetime:
         self.cloud.now += timedelta(minutes=minutes)
         if settle:
@@ -86,38 +91,59 @@ class Stack:
         return live.read(service, exposure or self.exposure, "us-east-1")
 
 
+class Stacks:
+    """Stacks at 0 %, each brought up once for the tests of it that follow each other: there is one local AWS at a time."""
+
+    def __init__(self) -> None:
+        self._exit = ExitStack()
+        self._kind: tuple[object, ...] = ()
+
+    def get(self, exposure: Exposure, delivery: str = "environment", *, live: bool = True) -> Stack:
+        """One that is *live* since five minutes after START, or has just been begun."""
+        if self._kind != (exposure, delivery, live):
+            self.close()
+            self._made = Stack(self._exit.enter_context(LocalAws(START)), exposure, delivery)
+            self._made.up(0)
+            if live:
+                self._made.later(5)
+            self._back = self._made.keep()
+            self._kind = (exposure, delivery, live)
+        self._back()
+        return self._made
+
+    def close(self) -> None:
+        self._exit.close()
+        self._kind = ()
+
+
+@pytest.fixture(scope="module")
+def stacks() -> Iterator[Stacks]:
+    made = Stacks()
+    yield made
+    made.close()
+
+
 @pytest.fixture
-def stack() -> Iterator[Callable[[Exposure], Stack]]:
-    """A stack that was brought up at 0 % and is live five minutes after START."""
-    with LocalAws(START) as cloud:
-
-        def up(exposure: Exposure) -> Stack:
-            made = Stack(cloud, exposure)
-            made.up(0)
-            made.later(5)
-            return made
-
-        yield up
+def flag(stacks: Stacks) -> Stack:
+    return stacks.get(Exposure.FLAG)
 
 
 @pytest.fixture
-def polled(request: pytest.FixtureRequest) -> Iterator[Stack]:
-    """The same, where the app polls what it is told; the exposure is the test's parameter."""
-    with LocalAws(START) as cloud:
-        made = Stack(cloud, request.param, "parameter")
-        made.up(0)
-        made.later(5)
-        yield made
+def traffic(stacks: Stacks) -> Stack:
+    return stacks.get(Exposure.TRAFFIC)
 
 
 @pytest.fixture
-def flag(stack: Callable[[Exposure], Stack]) -> Stack:
-    return stack(Exposure.FLAG)
+def polled(stacks: Stacks, request: pytest.FixtureRequest) -> Stack:
+    """One whose app polls what it is told; the exposure is the test's parameter."""
+    return stacks.get(request.param, "parameter")
 
 
-@pytest.fixture
-def traffic(stack: Callable[[Exposure], Stack]) -> Stack:
-    return stack(Exposure.TRAFFIC)
+def test_a_first_deployment_in_progress_is_read_as_such(stacks: Stacks) -> None:
+    first = stacks.get(Exposure.FLAG, live=False)
+
+    assert first.read().percent == 0
+    assert first.read().deployment is Deployment.IN_PROGRESS
 
 
 def test_flag_reads_the_percent_of_the_running_task_definition(flag: Stack) -> None:
@@ -168,15 +194,6 @@ def test_flag_reads_what_still_serves_while_a_deployment_is_in_progress(flag: St
     assert (live.percent, live.since) == (0, START + timedelta(minutes=5))
     assert live.deployment is Deployment.IN_PROGRESS
     assert live.detail.endswith("in progress.")
-
-
-def test_a_first_deployment_in_progress_is_read_as_such() -> None:
-    with LocalAws(START) as cloud:
-        first = Stack(cloud, Exposure.FLAG)
-        first.up(20)
-
-        assert first.read().percent == 20
-        assert first.read().deployment is Deployment.IN_PROGRESS
 
 
 def test_a_deployment_that_rolls_back_is_failed_and_then_the_old_percent_is_live(
@@ -245,6 +262,62 @@ def test_traffic_of_two_services_is_as_good_as_the_worse(traffic: Stack) -> None
     assert "api-candidate: ECS deployment" in live.detail
 
 
+def _weigh(cloud: LocalAws, stable: int, candidate: int) -> None:
+    elb = cloud.client("elbv2")
+    (balancer,) = elb.describe_load_balancers()["LoadBalancers"]
+    (listener,) = elb.describe_listeners(LoadBalancerArn=balancer["LoadBalancerArn"])["Listeners"]
+    groups = {one["TargetGroupName"]: one["TargetGroupArn"] for one in elb.describe_target_groups()["TargetGroups"]}
+    weights = [
+        {"TargetGroupArn": groups["api-staging"], "Weight": stable},
+        {"TargetGroupArn": groups["api-staging-cand"], "Weight": candidate},
+    ]
+    action = {"Type": "forward", "ForwardConfig": {"TargetGroups": weights}}
+    elb.modify_listener(ListenerArn=listener["ListenerArn"], DefaultActions=[action])
+
+
+def test_weights_changed_by_hand_are_read_and_hold_the_rollout(traffic: Stack) -> None:
+    traffic.up(10)
+    _weigh(traffic.cloud, 100, 0)
+
+    live = traffic.read()
+
+    assert (live.percent, live.deployment) == (0, Deployment.IN_PROGRESS)
+    assert "sends 0 % to the candidate, but 10 % was last applied" in live.detail
+
+
+def test_weights_that_do_not_sum_to_100_are_unreadable(traffic: Stack) -> None:
+    _weigh(traffic.cloud, 90, 90)
+
+    assert "weights that sum to 180; expected 100" in traffic.read().reason
+
+
+def test_a_missing_parameter_is_unreadable(traffic: Stack) -> None:
+    traffic.cloud.client("ssm").delete_parameter(Name="/pilot/shop/api/percent")
+
+    reason = traffic.read().reason
+
+    assert reason.startswith("ssm:GetParameter answered ParameterNotFound")
+    assert reason.endswith("run pulumi up")
+
+
+def test_the_other_exposure_than_the_declared_one_is_unreadable(traffic: Stack) -> None:
+    assert "exposure traffic is live, flag is declared" in traffic.read(exposure=Exposure.FLAG).reason
+
+
+@pytest.mark.parametrize("polled", [Exposure.TRAFFIC], indirect=True)
+def test_traffic_that_is_polled_reads_the_weight_and_the_flags_of_the_parameter(polled: Stack) -> None:
+    polled.up(10)
+    polled.later(60)
+    polled.up(10, flag="native")
+    flipped = polled.cloud.now
+    polled.later(30)
+
+    live = polled.read()
+
+    assert (live.percent, live.flags) == (10, {"micPrompt": "native"})
+    assert (live.since, live.applied) == (flipped, flipped)
+
+
 @pytest.mark.parametrize("polled", [Exposure.FLAG], indirect=True)
 def test_flag_that_is_polled_reads_percent_flags_and_date_of_the_parameter(polled: Stack) -> None:
     polled.later(60)
@@ -281,20 +354,6 @@ def test_flag_that_is_polled_counts_from_a_deployment_that_came_after_it(polled:
     assert (live.percent, live.since, live.applied, live.image) == (10, now, applied, image)
 
 
-@pytest.mark.parametrize("polled", [Exposure.TRAFFIC], indirect=True)
-def test_traffic_that_is_polled_reads_the_weight_and_the_flags_of_the_parameter(polled: Stack) -> None:
-    polled.up(10)
-    polled.later(60)
-    polled.up(10, flag="native")
-    flipped = polled.cloud.now
-    polled.later(30)
-
-    live = polled.read()
-
-    assert (live.percent, live.flags) == (10, {"micPrompt": "native"})
-    assert (live.since, live.applied) == (flipped, flipped)
-
-
 @pytest.mark.parametrize("polled", [Exposure.FLAG], indirect=True)
 @pytest.mark.parametrize(
     ("text", "said"),
@@ -316,44 +375,6 @@ def test_settings_in_another_form_are_unreadable(polled: Stack, text: str, said:
 
     assert reason.startswith(name)
     assert said in reason
-    assert reason.endswith("run pulumi up")
-
-
-def _weigh(cloud: LocalAws, stable: int, candidate: int) -> None:
-    elb = cloud.client("elbv2")
-    (balancer,) = elb.describe_load_balancers()["LoadBalancers"]
-    (listener,) = elb.describe_listeners(LoadBalancerArn=balancer["LoadBalancerArn"])["Listeners"]
-    groups = {one["TargetGroupName"]: one["TargetGroupArn"] for one in elb.describe_target_groups()["TargetGroups"]}
-    weights = [
-        {"TargetGroupArn": groups["api-staging"], "Weight": stable},
-        {"TargetGroupArn": groups["api-staging-cand"], "Weight": candidate},
-    ]
-    action = {"Type": "forward", "ForwardConfig": {"TargetGroups": weights}}
-    elb.modify_listener(ListenerArn=listener["ListenerArn"], DefaultActions=[action])
-
-
-def test_weights_changed_by_hand_are_read_and_hold_the_rollout(traffic: Stack) -> None:
-    traffic.up(10)
-    _weigh(traffic.cloud, 100, 0)
-
-    live = traffic.read()
-
-    assert (live.percent, live.deployment) == (0, Deployment.IN_PROGRESS)
-    assert "sends 0 % to the candidate, but 10 % was last applied" in live.detail
-
-
-def test_weights_that_do_not_sum_to_100_are_unreadable(traffic: Stack) -> None:
-    _weigh(traffic.cloud, 90, 90)
-
-    assert "weights that sum to 180; expected 100" in traffic.read().reason
-
-
-def test_a_missing_parameter_is_unreadable(traffic: Stack) -> None:
-    traffic.cloud.client("ssm").delete_parameter(Name="/pilot/shop/api/percent")
-
-    reason = traffic.read().reason
-
-    assert reason.startswith("ssm:GetParameter answered ParameterNotFound")
     assert reason.endswith("run pulumi up")
 
 
@@ -402,10 +423,6 @@ def test_a_deleted_service_is_unreadable(flag: Stack) -> None:
     flag.cloud.client("ecs").delete_service(cluster="shop", service="api", force=True)
 
     assert "no active service api" in flag.read().reason
-
-
-def test_the_other_exposure_than_the_declared_one_is_unreadable(traffic: Stack) -> None:
-    assert "exposure traffic is live, flag is declared" in traffic.read(exposure=Exposure.FLAG).reason
 
 
 @pytest.mark.parametrize(

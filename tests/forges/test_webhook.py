@@ -15,10 +15,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from controller import cli
 from controller.errors import ConfigError
 from controller.forges import webhook
 from controller.forges.webhook import Listener, Waker, verified
@@ -94,7 +96,7 @@ class Passes:
         assert self.begun.acquire(timeout=10)
 
     def none_begins(self) -> bool:
-        return not self.begun.acquire(timeout=0.2)
+        return not self.begun.acquire(timeout=0.05)
 
 
 @pytest.fixture
@@ -162,12 +164,13 @@ def test_without_wake_ups_passes_come_by_themselves(serving: Callable[..., tuple
 # ---------------------------------------------------------------- over HTTP
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def woken() -> threading.Semaphore:
+    """Released by each wake-up; a test takes what it has caused."""
     return threading.Semaphore(0)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def port(woken: threading.Semaphore) -> Iterator[int]:
     with Listener(woken.release, secret=SECRET, host="127.0.0.1", port=0) as listener:
         yield listener.port
@@ -225,14 +228,14 @@ def test_a_stranger_is_turned_away_without_waking(
     status, text = post(port, BODY, headers)
 
     assert (status, "PILOT_WEBHOOK_SECRET" in text, SECRET in text) == (401, True, False)
-    assert not woken.acquire(timeout=0.1)
+    assert not woken.acquire(timeout=0.05)
 
 
 def test_what_is_too_large_is_not_read(port: int, woken: threading.Semaphore) -> None:
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (webhook.MAX_BYTES + 1))
         assert connection.recv(1000).split(b"\r\n")[0].split()[1] == b"413"
-    assert not woken.acquire(timeout=0.1)
+    assert not woken.acquire(timeout=0.05)
 
 
 @pytest.mark.parametrize("line", [b"", b"Content-Length: -1\r\n", b"Transfer-Encoding: chunked\r\n"])
@@ -250,21 +253,18 @@ def test_a_body_that_never_comes_is_not_waited_for(
         head = f"POST / HTTP/1.1\r\nHost: x\r\nX-Gitlab-Token: {SECRET}\r\nContent-Length: 10\r\n\r\nhalf"
         connection.sendall(head.encode())
         assert connection.recv(1000).split(b"\r\n")[0].split()[1] == b"408"
-    assert not woken.acquire(timeout=0.1)
+    assert not woken.acquire(timeout=0.05)
 
 
-def test_many_that_dawdle_do_not_fill_the_memory(port: int) -> None:
+def test_many_that_dawdle_do_not_fill_the_memory() -> None:
     head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n"
-    idle = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(webhook._AT_ONCE)]
-    try:
-        for connection in idle:
-            connection.sendall(head)
+    with Listener(lambda: None, secret=SECRET, host="127.0.0.1", port=0) as full, ExitStack() as idle:
+        for _ in range(webhook._AT_ONCE):
+            connection = socket.create_connection(("127.0.0.1", full.port), timeout=10)
+            idle.enter_context(connection).sendall(head)
         deadline = time.monotonic() + 10
-        while post(port, BODY, {})[0] != 503:
+        while post(full.port, BODY, {})[0] != 503:
             assert time.monotonic() < deadline
-    finally:
-        for connection in idle:
-            connection.close()
 
 
 def test_it_says_that_it_is_alive(port: int, woken: threading.Semaphore) -> None:
@@ -272,7 +272,7 @@ def test_it_says_that_it_is_alive(port: int, woken: threading.Semaphore) -> None
     connection.request("GET", "/")
     assert connection.getresponse().status == 200
     connection.close()
-    assert not woken.acquire(timeout=0.1)
+    assert not woken.acquire(timeout=0.05)
 
 
 @pytest.mark.parametrize(("secret", "said"), [(None, "not set"), ("", "not set"), ("short", "too short")])
@@ -299,9 +299,17 @@ def test_a_port_that_is_taken_is_a_persons_to_free(port: int) -> None:
         (["serve", "--webhook", "--pause", "soon"], "'--pause': found 'soon'"),
     ],
 )
-def test_a_command_that_cannot_serve_says_why(arguments: list[str], said: str) -> None:
-    done = pilot(arguments)
-    assert (done.wait(60), said in done.stderr.read().decode()) == (2, True)  # type: ignore[union-attr]
+def test_a_command_that_cannot_serve_says_why(
+    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("PILOT_WEBHOOK_SECRET", raising=False)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # this process keeps its own
+    monkeypatch.setattr(sys, "argv", ["pilot", *arguments])
+
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+
+    assert (end.value.code, said in capsys.readouterr().err) == (2, True)
 
 
 def test_the_command_makes_a_pass_when_woken_and_ends_after_it(tmp_path: Path) -> None:
@@ -355,7 +363,7 @@ def test_what_trickles_in_is_not_waited_for(port: int, monkeypatch: pytest.Monke
 
 def test_however_often_it_is_woken_there_is_a_pause_between_passes() -> None:
     begun: list[float] = []
-    waker = Waker(lambda: begun.append(time.monotonic()), every_s=3600.0, pause_s=0.4)
+    waker = Waker(lambda: begun.append(time.monotonic()), every_s=3600.0, pause_s=0.2)
     thread = threading.Thread(target=waker.serve)
     thread.start()
     deadline = time.monotonic() + 10
@@ -367,4 +375,4 @@ def test_however_often_it_is_woken_there_is_a_pause_between_passes() -> None:
 
     assert not thread.is_alive()
     assert len(begun) == 3
-    assert all(later - earlier >= 0.4 for earlier, later in itertools.pairwise(begun))
+    assert all(later - earlier >= 0.2 for earlier, later in itertools.pairwise(begun))

@@ -21,16 +21,16 @@ from controller.errors import TransientError
 from controller.launch import preflight
 from controller.model import Announcement, CheckResult, Intake, Readiness, Stop, Unreadable
 from tests.facts import ROOT
-from tests.world import World
+from tests.world import MemoryWorld, World
 
 Run = Callable[..., int]
 
 
-class Heard(World):
+class Heard(MemoryWorld):
     """A world with one channel, which tells what it heard; `deaf` is what keeps it from being told."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
+    def __init__(self) -> None:
+        super().__init__()
         self.deaf = ["channel launch: PILOT_CHANNEL_LAUNCH is not set"]
         self.heard: list[str] = []
 
@@ -40,9 +40,9 @@ class Heard(World):
 
 
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Heard:
+def world(monkeypatch: pytest.MonkeyPatch) -> Heard:
     """Both stacks as shipped, with a preflight asked of prod that needs neither a browser nor a network."""
-    made = Heard(tmp_path)
+    made = Heard()
     for old, new in (
         ("    stacks: []", "    stacks: [prod]"),
         ("command: npx playwright test --config=playwright/playwright.noweb.config.ts --project=firefox", "command: echo 3 passed"),
@@ -57,7 +57,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Heard:
     monkeypatch.setattr(wiring, "world", lambda settings, now: means)
     monkeypatch.setattr(preflight, "way_back", lambda glass: "api:1")
     monkeypatch.setattr(launch, "now", lambda: made.now)
-    monkeypatch.setenv("PILOT_REPOSITORY", str(made.remote))
+    monkeypatch.setenv("PILOT_REPOSITORY", "memory.git")
     return made
 
 
@@ -139,8 +139,10 @@ def test_a_wrong_pause_is_refused(world: Heard, run: Run, capsys: pytest.Capture
 
 
 def test_the_doctor_answers_in_both_forms(
-    world: Heard, run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    world: Heard, run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    """The push is tried on a repository of Git's."""
+    monkeypatch.setenv("PILOT_REPOSITORY", str(World(tmp_path).remote))
     monkeypatch.setenv("PILOT_AWS_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     world.edit("rollout.yaml", "https://staging.ontogra.com", "http://127.0.0.1:9")

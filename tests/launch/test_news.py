@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -16,7 +14,7 @@ from controller.model import Announcement, Decision, Deployment, Event, KpiStatu
 from controller.notify.told import KEPT
 from controller.reconcile import Outcome
 from tests.facts import NOW, commit, evidence, facts, kpi, live, past
-from tests.world import World
+from tests.world import MemoryWorld
 
 
 @dataclass
@@ -38,28 +36,26 @@ class Heard:
 
 
 @pytest.fixture(scope="module")
-def begun(tmp_path_factory: pytest.TempPathFactory) -> World:
-    world = World(tmp_path_factory.mktemp("begun"))
+def begun() -> MemoryWorld:
+    world = MemoryWorld()
     world.reach(10)
-    world.save()
     return world
 
 
 @pytest.fixture
-def world(begun: World, tmp_path: Path) -> World:
+def world(begun: MemoryWorld) -> MemoryWorld:
     """Prod has just gone to 10 %."""
-    shutil.copytree(begun.folder, tmp_path, dirs_exist_ok=True)
-    return World.reopened(tmp_path)
+    return begun.copied()
 
 
-def passed(world: World, heard: Heard) -> list[str]:
+def passed(world: MemoryWorld, heard: Heard) -> list[str]:
     """The titles that one pass tells of prod."""
     before = len(heard.said)
     told(world.reconcile()["prod"], lambda policy: heard, world.reader.source)
     return [item.title for item in heard.said[before:]]
 
 
-def test_a_launch_day_in_messages(world: World) -> None:
+def test_a_launch_day_in_messages(world: MemoryWorld) -> None:
     """Launch, the next stage, a trigger with its revert, the merge before it is live, and its end."""
     heard = Heard()
     assert passed(world, heard) == ["Pilot launch in prod: 10 % of users"]
@@ -88,7 +84,7 @@ def test_a_launch_day_in_messages(world: World) -> None:
     ]  # fmt: skip
 
 
-def test_the_first_outputs_go_to_qa_once_they_are_all_there(world: World) -> None:
+def test_the_first_outputs_go_to_qa_once_they_are_all_there(world: MemoryWorld) -> None:
     """One for each packet, of the pilot's users alone, and not a fifth time that the same one is exported."""
     heard, begin = Heard(), world.now
     passed(world, heard)
@@ -193,7 +189,7 @@ def test_a_flag_that_is_live_is_told_with_its_value() -> None:
     assert said.text == "Live since 2026-05-20 11:40 UTC: flag micPrompt is native."
 
 
-def test_a_channel_that_fails_is_an_action_of_the_pass_and_a_bug_its_error(world: World) -> None:
+def test_a_channel_that_fails_is_an_action_of_the_pass_and_a_bug_its_error(world: MemoryWorld) -> None:
     """Neither undoes what the pass has done."""
     outcome = world.reconcile()["prod"]
     heard = Heard(words=["channel launch could not be told"])

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -19,17 +17,18 @@ from controller.launch import preflight
 from controller.model import CheckResult, Deployment, Readiness, Unreadable, Verdict
 from controller.ports import Ci, CiState, RefUpdate
 from tests.facts import NOW, ready
-from tests.world import World
+from tests.memory import by_hand
+from tests.world import MemoryWorld
 
 CHECKLIST = "readiness/Pilot_Launch_Command_Checklist_7Day.md"
 TEXT = "# Before\n- [x] Team notified\n1. [X] Window agreed\n"
 
 
-class Launch(World):
+class Launch(MemoryWorld):
     """Prod before its launch, with all done that a launch needs."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
+    def __init__(self) -> None:
+        super().__init__()
         self.edit("rollout.yaml", "    stacks: []", "    stacks: [prod]")
         for role in ("support", "technical", "qa"):
             self.edit("rollout.yaml", f'{role}: ""', f"{role}: Sam")
@@ -51,13 +50,7 @@ class Launch(World):
         return Readiness("", self.now, "Ana", (CheckResult("Kill", ok, "0 % live after 3 s", 3.0),))
 
     def write(self, path: str, text: str) -> None:
-        self.run("git", "fetch", "-q", str(self.remote), "main")
-        self.run("git", "checkout", "-q", "-B", "work", "FETCH_HEAD")
-        (self.checkout / path).parent.mkdir(exist_ok=True)
-        (self.checkout / path).write_text(text)
-        self.run("git", "add", "-A")
-        self.run("git", "commit", "-qm", "write")
-        self.run("git", "push", "-q", str(self.remote), "work:main")
+        by_hand(self.git, {path: text.encode()}, "write", self.now)
 
     def perform(self, check: preflight.Check) -> CheckResult:
         self.tried.append(check.title)
@@ -71,17 +64,13 @@ class Launch(World):
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("launch")
-    Launch(folder).save()
-    return folder
+def begun() -> Launch:
+    return Launch()
 
 
 @pytest.fixture
-def world(template: Path, tmp_path: Path) -> Launch:
-    made = Launch.reopened(shutil.copytree(template, tmp_path / "world"))
-    assert isinstance(made, Launch)
-    return made
+def world(begun: Launch) -> Launch:
+    return begun.copied()
 
 
 def test_a_passed_preflight_opens_the_launch_and_is_its_checklist(world: Launch) -> None:

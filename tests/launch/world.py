@@ -17,6 +17,7 @@ from controller.aws.breakglass import BreakGlass
 from controller.aws.live import EcsLiveState
 from controller.model import Exposure, Live, Place, Service
 from controller.rehearsal.localcloud import InProcess, LocalAws
+from tests.kept import keep
 
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
 A, B, CANDIDATE = ("registry.example/api@sha256:" + letter * 64 for letter in "abc")
@@ -145,26 +146,7 @@ class World:
 
     def keep(self) -> Callable[[], None]:
         """Return what brings back the present state."""
-        ecs, elb, ssm = (self.cloud.client(name) for name in SERVICES)
-        services = ecs.describe_services(cluster="shop", services=["api", "api-candidate"])["services"]
-        tasks = {one["serviceName"]: one["taskDefinition"] for one in services}
-        parameters = {
-            one["Name"]: one["Value"] for one in ssm.get_parameters_by_path(Path="/pilot/shop/api")["Parameters"]
-        }
-        listener, past, revisions = self._listener(), list(self.cloud.life.past), self._revisions()
-
-        def back() -> None:
-            for name, arn in tasks.items():
-                ecs.update_service(cluster="shop", service=name, taskDefinition=arn)
-            for name, value in parameters.items():
-                ssm.put_parameter(Name=name, Value=value, Type="String", Overwrite=True)
-            elb.modify_listener(ListenerArn=listener["ListenerArn"], DefaultActions=listener["DefaultActions"])
-            self.settle()
-            self.cloud.life.past[:] = past
-            for arn in self._revisions() - revisions:
-                ecs.deregister_task_definition(taskDefinition=arn)
-
-        return back
+        return keep(self.cloud, self._pulumi)
 
     @contextmanager
     def watched(self, **fault: Any) -> Iterator[Calls]:

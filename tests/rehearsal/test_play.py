@@ -21,9 +21,9 @@ def vetoed(tmp_path_factory: pytest.TempPathFactory) -> Story:
     return play("veto", SEED, tmp_path_factory.mktemp("vetoed") / "a", None)
 
 
-def test_a_scenario_ends_as_it_must_and_tells_how(tmp_path: Path) -> None:
-    """The timeline names who did what; the base branch holds the same."""
-    reverted = play("human-revert", SEED, tmp_path / "reverted", None)
+def test_a_scenario_ends_as_it_must_tells_how_and_differs_by_its_seed(vetoed: Story, tmp_path: Path) -> None:
+    """The timeline names who did what; the base branch holds the same. Two scenarios of one seed would begin alike."""
+    reverted = play("human-revert", SEED + 1, tmp_path / "reverted", None)
 
     assert reverted.wrong == ()
     assert [text for text in (beat.text for beat in reverted.beats) if "Omar Operator runs git revert" in text]
@@ -33,6 +33,7 @@ def test_a_scenario_ends_as_it_must_and_tells_how(tmp_path: Path) -> None:
         "rollout(prod): 0% -> 10%",
         "Declare the pilot in staging and prod",
     ]
+    assert not set(reverted.commits) & set(vetoed.commits)
 
 
 def test_the_real_engine_tells_the_same_story_commit_by_commit(vetoed: Story, tmp_path: Path) -> None:
@@ -47,13 +48,6 @@ def test_the_real_engine_tells_the_same_story_commit_by_commit(vetoed: Story, tm
     assert [(pr.number, pr.head, pr.body) for pr in again.pull_requests] == [
         (pr.number, pr.head, pr.body) for pr in vetoed.pull_requests
     ]
-
-
-def test_another_seed_is_another_story(vetoed: Story, tmp_path: Path) -> None:
-    other = play("veto", SEED + 1, tmp_path / "c", None)
-
-    assert other.wrong == ()
-    assert other.commits != vetoed.commits
 
 
 @pytest.mark.parametrize("name", ["api-errors", "not-applied"])

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from openapi_core import OpenAPI
+from openapi_core import Config, OpenAPI
 from openapi_core.exceptions import OpenAPIError
 from openapi_core.testing import MockRequest, MockResponse
 
@@ -36,7 +36,8 @@ class Description:
 
     def __init__(self) -> None:
         self.document: dict[str, Any] = json.loads((FOLDER / "github.json").read_text())
-        self.openapi = OpenAPI.from_dict(self.document)  # type: ignore[arg-type]
+        unchecked = Config(spec_validator_cls=None)  # whether GitHub's is a good one is not ours to tell
+        self.openapi = OpenAPI.from_dict(self.document, config=unchecked)
         self._passed: set[str] = set()  # what need not be looked at again: it would be found the same
 
     def check(self, request: Request, answer: Answer) -> None:

@@ -251,7 +251,7 @@ class Forge:
                 pass  # a client that has gone away
 
         self._http = Server(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02})
+        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.005})
         self._thread.start()
         self.host = f"http://127.0.0.1:{self._http.server_port}"
         self.url = self.host + self.prefix
