@@ -305,6 +305,25 @@ def test_a_stack_waits_for_the_one_ahead_of_it(ahead: Facts | None, says: str | 
 
 
 @pytest.mark.parametrize(
+    ("n", "needed", "age", "says"),
+    [
+        (0, 400, timedelta(days=9), ""),
+        (1, 2, timedelta(days=1), ", expected 2026-05-22 12:00 UTC at today's traffic"),
+        (400, None, timedelta(days=9), ""),
+        (400, 0, timedelta(days=9), ""),
+        (400, 400, timedelta(), ""),
+        (400, 400, timedelta(seconds=1), ", expected 2026-05-20 12:00 UTC at today's traffic"),
+    ],
+)
+def test_the_missing_units_are_expected_at_the_rate_of_the_stage(
+    n: int, needed: int | None, age: timedelta, says: str
+) -> None:
+    unproven = evidence(mic_grant=kpi(KpiStatus.OPEN, "open", n=n, needed=needed))
+
+    assert decide(facts(evidence=unproven, window=Window(NOW - age, NOW - age, NOW))).reasons[-1] == "open" + says
+
+
+@pytest.mark.parametrize(
     ("running", "through"),
     [(live(), True), (live(0), False), (live(deployment=Deployment.IN_PROGRESS), False), (Unreadable("denied"), False)],
 )
