@@ -12,7 +12,7 @@ export XDG_CACHE_HOME ?= $(HOME)/.cache
 # Importing pulumi_aws without bytecode takes four times as long.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup rehearse test lint bench pins schema mistakes docs
+.PHONY: setup rehearse test lint bench mutants pins schema mistakes docs
 
 setup: .venv/ready
 
@@ -44,6 +44,12 @@ lint: setup
 
 bench: setup
 	$(BIN)/python -m bench
+
+# The core changed in one place at a time, for its tests to notice; docs/mutants.md says which change they did not.
+mutants: setup
+	rm -rf mutants
+	$(BIN)/mutmut run
+	$(BIN)/python -m tools.mutants
 
 pins:
 	$(PIN) --output-file requirements.txt requirements.in

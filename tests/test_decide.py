@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.decide import Facts, behind, decide
+from controller.decide import Facts, behind, decide, is_live
 from controller.history import History
 from controller.model import (
     Deployment,
     Intake,
     KpiStatus,
+    Live,
     Proportion,
     Stop,
     TriggerResult,
@@ -67,6 +68,8 @@ def case(name: str, given_: Facts, verdict: Verdict, to: int, says: str) -> obje
              "preflight: none was made; run pilot preflight --stack prod"),
         case("a-failed-preflight", facts(0, readiness=ready("CI", "Drill")), Verdict.HOLD, 0,
              "preflight: the one of 2026-05-20 10:00 UTC failed: CI: broken and 1 more; run pilot preflight --stack prod"),
+        case("one-failed-check", facts(0, readiness=ready("CI")), Verdict.HOLD, 0,
+             "preflight: the one of 2026-05-20 10:00 UTC failed: CI: broken; run pilot preflight --stack prod"),
         case("a-preflight-that-is-just-young-enough", facts(0, readiness=ready(at=NOW - 24 * HOUR)), Verdict.ADVANCE, 10,
              "preflight passed: 2 checks by Omar at 2026-05-19 12:00 UTC"),
         case("an-old-preflight", facts(0, readiness=ready(at=NOW - 24 * HOUR - timedelta(minutes=1))), Verdict.HOLD, 0,
@@ -80,9 +83,13 @@ def case(name: str, given_: Facts, verdict: Verdict, to: int, says: str) -> obje
         case("a-preflight-from-before-a-revert", facts(0, history=RELEASED, readiness=ready(at=NOW - 27 * HOUR)),
              Verdict.HOLD, 0, "preflight: the one of 2026-05-19 09:00 UTC was made before the percent was lowered at "
              "2026-05-19 10:00 UTC; run pilot preflight --stack prod"),
+        case("a-preflight-at-the-time-of-a-revert", facts(0, history=RELEASED, readiness=ready(at=NOW - 26 * HOUR)),
+             Verdict.HOLD, 0, "preflight: the one of 2026-05-19 10:00 UTC was made before the percent was lowered at "
+             "2026-05-19 10:00 UTC; run pilot preflight --stack prod"),
         case("a-preflight-after-a-revert-and-a-release", facts(0, history=RELEASED), Verdict.ADVANCE, 10, PASSED),
         case("a-preflight-serves-the-start-alone", facts(10, readiness=None), Verdict.ADVANCE, 20, "good"),
         case("a-stack-that-asks-for-none", facts(0, stack="staging", readiness=None), Verdict.ADVANCE, 10, "preflight passed"),
+        case("a-preflight-that-no-one-asked-for", facts(0, stack="staging"), Verdict.ADVANCE, 10, "preflight passed"),
         case("at-100-complete", facts(100), Verdict.HOLD, 100, "the rollout is complete: 100 %"),
         case("off-the-ladder-goes-to-the-next-rung", facts(15), Verdict.ADVANCE, 20, "good"),
         case(
@@ -100,6 +107,7 @@ def case(name: str, given_: Facts, verdict: Verdict, to: int, says: str) -> obje
             facts(0, last_event=NOW - timedelta(hours=7)),
             Verdict.HOLD, 0, "preflight: the newest event is from 2026-05-20 05:00 UTC, more than 6h ago",
         ),
+        case("events-just-new-enough", facts(0, last_event=NOW - 6 * HOUR), Verdict.ADVANCE, 10, PASSED),
         case(
             "relaunch-takes-a-person",
             facts(0, history=past(0, 10, 0)),
@@ -269,11 +277,58 @@ def test_a_hold_tells_every_reason_and_the_next_check_is_the_end_of_the_first() 
             ),
             "staging goes first and runs another image",
         ),
+        (
+            facts(20, stack="staging", triggers=triggers(api_errors="9 %", mic_dip="81 %")),
+            "staging goes first and is not healthy: api_errors, mic_dip",
+        ),
+        (
+            facts(20, stack="staging", evidence=evidence(activation=kpi(KpiStatus.STALE, "no events"))),
+            "staging goes first: no events",
+        ),
+        (
+            facts(100, stack="staging", evidence=evidence(activation=kpi(KpiStatus.STALE, "no events"))),
+            None,
+        ),
+        (
+            facts(100, stack="staging", evidence=evidence(activation=kpi(KpiStatus.HOLD, "84 %"))),
+            "staging goes first: 84 %",
+        ),
+        (
+            facts(100, stack="staging", evidence=evidence(activation=kpi(KpiStatus.BREACH, "80 %"))),
+            "staging goes first: 80 %",
+        ),
     ],
 )
 def test_a_stack_waits_for_the_one_ahead_of_it(ahead: Facts | None, says: str | None) -> None:
     """Same image, percent at least as high, healthy there first."""
     assert behind(declared(10), POLICY, "staging", ahead) == says
+
+
+@pytest.mark.parametrize(
+    ("n", "needed", "age", "says"),
+    [
+        (0, 400, timedelta(days=9), ""),
+        (1, 2, timedelta(days=1), ", expected 2026-05-22 12:00 UTC at today's traffic"),
+        (400, None, timedelta(days=9), ""),
+        (400, 0, timedelta(days=9), ""),
+        (400, 400, timedelta(), ""),
+        (400, 400, timedelta(seconds=1), ", expected 2026-05-20 12:00 UTC at today's traffic"),
+    ],
+)
+def test_the_missing_units_are_expected_at_the_rate_of_the_stage(
+    n: int, needed: int | None, age: timedelta, says: str
+) -> None:
+    unproven = evidence(mic_grant=kpi(KpiStatus.OPEN, "open", n=n, needed=needed))
+
+    assert decide(facts(evidence=unproven, window=Window(NOW - age, NOW - age, NOW))).reasons[-1] == "open" + says
+
+
+@pytest.mark.parametrize(
+    ("running", "through"),
+    [(live(), True), (live(0), False), (live(deployment=Deployment.IN_PROGRESS), False), (Unreadable("denied"), False)],
+)
+def test_what_is_declared_is_live_once_it_runs_and_is_deployed(running: Live | Unreadable, through: bool) -> None:
+    assert is_live(facts(live=running)) is through
 
 
 # ---------------------------------------------------------------- promises

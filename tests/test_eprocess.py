@@ -98,6 +98,16 @@ def test_units_are_missed_from_the_lag_on(silence: float, per_second: float, abs
     assert eprocess.absent(silence, lag=120, per_second=per_second) == pytest.approx(absent)
 
 
+@pytest.mark.parametrize(
+    ("until", "end"),
+    [(0, 0), (1000, 0), (86399, 0), (86400, 86400), (2 * 86400 - 1, 86400), (2 * 86400, 2 * 86400), (-86400, 0)],
+)
+def test_a_day_has_ended_when_its_last_cell_has(until: float, end: float) -> None:
+    """Counted from the grid's cell in which the start lies."""
+    assert eprocess.days_ended(600, until=600 + until) == 600 + end
+    assert eprocess.days_ended(899, until=600 + until) == 600 + end
+
+
 # ---------------------------------------------------------------- bets and mass
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -112,6 +113,24 @@ def test_half_against_three_fifths_is_ten_points_and_more_than_a_tenth(line: Lin
     found = [Stratum(at, 20, 12, 20, 10) for at in range(1, 401)]
 
     assert (two_arms.e_two_arms(found, line=line) >= 100) is beyond
+
+
+@pytest.mark.parametrize(
+    ("build", "share", "most"),
+    [(two_arms.dip, 0.1, 0.28), (two_arms.rise, 0.5, 0.3), (two_arms.points, 0.05, 0.25)],
+)
+def test_a_line_says_what_the_pilot_may_have_where_the_control_has_a_fifth(
+    build: Callable[[float], Line], share: float, most: float
+) -> None:
+    line = build(share)
+
+    assert line.shift + line.slope * 0.2 == pytest.approx(most)
+
+
+def test_a_stratum_ends_as_soon_as_each_arm_has_the_least() -> None:
+    cell = [Cell(1, 5, 1)]
+
+    assert two_arms.strata(cell, cell) == [Stratum(1, 5, 1, 5, 1)]
 
 
 def test_a_stratum_waits_until_both_arms_have_units() -> None:
