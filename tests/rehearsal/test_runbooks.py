@@ -26,7 +26,8 @@ def test_a_day_goes_by_the_runbook_to_the_letter(name: str, tmp_path: Path) -> N
     story = play(name, 1, tmp_path / name, None)
 
     assert story.wrong == ()
-    assert list(transcript(story)) == (GOLDEN / f"{name}.txt").read_text().splitlines()
+    told = [re.sub(r"ecs-svc/\d+", "ecs-svc/1", line) for line in transcript(story)]  # AWS numbers by chance
+    assert told == (GOLDEN / f"{name}.txt").read_text().splitlines()
 
 
 def test_each_line_of_the_runbooks_is_ticked_by_the_product() -> None:
