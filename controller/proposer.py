@@ -344,7 +344,11 @@ class Proposer:
 
 
 def urgency(proposal: Proposal) -> float:
-    """How much safer a proposal makes things: advances not at all, a flip somewhat, a revert more the lower it goes."""
+    """
+    How much safer a proposal makes things: advances not at all, a flip somewhat, a revert more the lower it goes.
+
+    Of two that go as low one pauses the intake, after a stop in AWS: without that `pulumi up` would refuse the other.
+    """
     if proposal.verdict is Verdict.REVERT:
-        return 200 - proposal.to_percent
+        return 200 - proposal.to_percent + ("intake" in proposal.changes) / 2
     return 50 if proposal.verdict is Verdict.FLIP else ADVANCES

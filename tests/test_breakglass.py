@@ -92,6 +92,7 @@ def test_kill_works_with_forge_events_and_ci_unreachable_and_waits_for_none_of_t
 
     assert (done.returncode, done.stderr) == (0, "")
     assert (live.percent, live.intake) == (0, Intake.PAUSED)
+    assert "tell people: We detected a pilot issue (users complain) at " in done.stdout
     assert done.stdout.splitlines()[-1] == "[]"
 
 

@@ -498,6 +498,23 @@ def test_a_deeper_stop_overtakes_the_pull_request_of_the_first(world: Real) -> N
     assert [pull.title for pull in world.open()] == ["rollout(prod): 20% -> 0% (revert)"]
 
 
+def test_a_stop_overtakes_a_revert_that_goes_as_low_and_leaves_the_intake_open(world: Real) -> None:
+    """Else it is merged, and `pulumi up` refuses it."""
+    world.source.bad = {"trigger:legal_defect": 1.0}
+    world.reconcile()
+    (revert,) = world.open()
+    assert b"intake: open " in world.file(revert.branch)
+    stopped(world, 0)
+
+    world.reconcile()
+
+    (pull,) = world.open()
+    assert pull.number != revert.number
+    assert b"percent: 0 " in world.file(pull.branch)
+    assert b"intake: paused " in world.file(pull.branch)
+    assert world.reconcile()[1] == []
+
+
 def test_the_rollback_of_a_person_pauses_the_intake_in_git_too_and_stays_alone(world: Real) -> None:
     stopped(world, 10)
     done = world.back(to=10, paused=True, notes=["step 3: api:3 serves"])

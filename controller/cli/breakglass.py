@@ -58,6 +58,9 @@ def kill(stack: str, reason: str, by: str, cluster: str | None, service: str | N
     if errors:
         click.echo(f"next: run it again, which is safe: {shlex.join(['pilot', *sys.argv[1:]])}", err=True)
         return 75 if all(isinstance(error, TransientError) for error in errors) else 2
+    # The runbook's template: the code that tells channels may not be waited for, nor its policy be readable.
+    said = f"We detected a pilot issue ({reason}) at {now():%Y-%m-%d %H:%M} UTC."
+    click.echo(f"tell people: {said} Rollback in progress. Next update in 15 minutes.")
     click.echo("next: run it again in a few minutes, to see that it serves; ECS may have taken a deployment back")
     click.echo(f"then: merge the pull request that the controller opens, and pulumi up --stack {stack};")
     click.echo(f"      until then pulumi up --stack {stack} refuses to undo this")

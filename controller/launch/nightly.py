@@ -14,6 +14,7 @@ from controller.errors import ConfigError, PilotError
 from controller.launch import incidents
 from controller.messages import nightly as text
 from controller.policy import Policy
+from controller.policy.operations import Operations
 from controller.ports import Forge, Notifier
 from controller.sources.events_api import EventsApi
 
@@ -48,7 +49,8 @@ def nightly(
             continue
         archived = _archived(reader, outcome.stack, outcome.facts.policy, archive, now) if archive else ""
         judged.append(text.Stack(outcome.facts, outcome.decision, outcome.pull_request, outcome.url, archived))
-    operations, ci, open_ = sight.policy.operations, _ci(forge, sight.tip), incidents.listed(reader.repository)
+    operations, open_ = sight.policy.operations, incidents.listed(reader.repository)
+    ci = _ci(forge, sight.tip, operations)
     told: Sequence[str] = ()
     if notifiers is not None:
         daily = text.message(judged, errors, ci, operations, day=now.date())
@@ -58,9 +60,10 @@ def nightly(
     return Nightly(said, tuple(told), loop.exit_code(outcomes))
 
 
-def _ci(forge: Forge, tip: str) -> str:
+def _ci(forge: Forge, tip: str, operations: Operations) -> str:
+    """What the CI of *tip* says, without the jobs that the clock starts: this is one of them."""
     try:
-        return forge.ci(tip).words
+        return forge.ci(tip, without=operations.preflight.ci_without).words
     except PilotError as error:
         return f"could not be read: {error}"
 

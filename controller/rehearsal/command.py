@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import nullcontext
 from pathlib import Path
@@ -17,12 +17,16 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from controller.errors import ConfigError
+from controller.rehearsal.incident import Incident
+from controller.rehearsal.launch_day import LaunchDay
 from controller.rehearsal.localcloud.cloud import LocalAws
 from controller.rehearsal.localcloud.engine import Engine, find_pulumi
 from controller.rehearsal.localcloud.inprocess import InProcess
 from controller.rehearsal.play import DAY_BEFORE, Play, Story
-from controller.rehearsal.scenarios import SCENARIOS
+from controller.rehearsal.scenarios import RUNBOOKS, SCENARIOS
 
+_KNOWN = {scenario.name: scenario for scenario in (*SCENARIOS, *RUNBOOKS)}
+_PLAYS: dict[str, type[Play]] = {"launch-day": LaunchDay, "incident": Incident}
 SHIPPED = Path(__file__).parents[2]
 SIMULATED = (
     "Simulated: the clock, the users and their events, the people who merge, what the preflight's commands and pages "
@@ -44,11 +48,11 @@ def run(
     as_json: bool,
 ) -> int:
     """
-    Play the named scenarios, or all, and print timelines, pull requests and the table of ends.
+    Play the named scenarios, or all but the runbooks' days, and print timelines, pull requests and the table of ends.
 
     Returns 0 when every scenario ended as it must, else 2.
     """
-    known = [scenario.name for scenario in SCENARIOS]
+    known = list(_KNOWN)
     for name in names:
         if name not in known:
             raise ConfigError(f"no scenario {name}; there are: {', '.join(known)}")
@@ -57,7 +61,7 @@ def run(
         raise ConfigError(f"{keep} is not empty; name a new folder to keep the rehearsal in")
     pulumi = None if in_process else find_pulumi()
     engine = ", and the Pulumi engine" if pulumi else "; no Pulumi engine: its resources are applied in this process"
-    chosen = list(names) or known
+    chosen = list(names) or [scenario.name for scenario in SCENARIOS]
     with nullcontext(keep) if keep else tempfile.TemporaryDirectory() as folder:
         stories = _play(out, chosen, seed, Path(folder), pulumi, quiet=as_json)
     if as_json:
@@ -79,7 +83,7 @@ def _play(
                TimeElapsedColumn())  # fmt: skip
     bar = Progress(*columns, console=out, disable=quiet or not out.is_terminal, transient=True)
     stories: dict[str, Story] = {}
-    longest_first = sorted(names, key=lambda name: -next(s.days for s in SCENARIOS if s.name == name))
+    longest_first = sorted(names, key=lambda name: -_KNOWN[name].days)
     # Forked before the bar starts its thread: what is imported by now, two seconds' worth, is not imported again.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     cores = os.cpu_count() or 1
@@ -102,22 +106,29 @@ def play(name: str, seed: int, folder: Path, pulumi: Path | None) -> Story:
     gc.freeze()
     gc.enable()
     gc.set_threshold(100_000, 50, 50)  # the world of a scenario is large and lives to its end
-    scenario = next(item for item in SCENARIOS if item.name == name)
+    scenario, player = _KNOWN[name], _PLAYS.get(name, Play)
     folder.mkdir(parents=True)
     with LocalAws(DAY_BEFORE, seed=seed) as aws:
         if pulumi is None:
-            return Play(scenario, seed, folder, SHIPPED, aws, InProcess(aws)).run()
+            return player(scenario, seed, folder, SHIPPED, aws, InProcess(aws)).run()
         with Engine(aws, pulumi) as engine:
-            return Play(scenario, seed, folder, SHIPPED, aws, engine).run()
+            return player(scenario, seed, folder, SHIPPED, aws, engine).run()
 
 
 def _show(out: Console, story: Story) -> None:
     out.rule(story.scenario, align="left")
+    for line in transcript(story):
+        out.print(line, markup=False)
+
+
+def transcript(story: Story) -> Iterator[str]:
+    """The timeline, a line for each thing that happened, what people read indented; then the pull requests."""
     for beat in story.beats:
-        out.print(f"{beat.at:%a %d %b %H:%M}  {beat.text}", markup=False)
-    out.print("pull requests:")
-    for pr in story.pull_requests:
-        out.print(f"  #{pr.number}  {pr.state:<7} {pr.title}", markup=False)
+        first, *more = beat.text.split("\n")
+        yield f"{beat.at:%a %d %b %H:%M}  {first}"
+        yield from (f"{'':18}{line}".rstrip() for line in more)
+    yield "pull requests:"
+    yield from (f"  #{pr.number}  {pr.state:<7} {pr.title}" for pr in story.pull_requests)
 
 
 def _table(stories: Sequence[Story]) -> Table:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from controller import observe, stackfile
 from controller import reconcile as loop
@@ -25,7 +25,7 @@ from controller.decide import CHECK_AGAIN
 from controller.forges.git import Git
 from controller.forges.local import LocalForge
 from controller.launch import preflight
-from controller.model import CheckResult, Declared, Live, Place, Unreadable, Verdict
+from controller.model import CheckResult, Declared, Live, Place, Readiness, Unreadable, Verdict
 from controller.ports import CheckState, PrState, PullRequest
 from controller.rehearsal.localcloud.apply import Applier
 from controller.rehearsal.localcloud.cloud import LocalAws
@@ -46,14 +46,13 @@ THINKING = timedelta(minutes=10)  # from a pull request's opening to its merge; 
 _LEFT_OUT = r"(?m)^  pilot:(?:scaling|network|ingress|alarms|pipeline|controller):.*\n(?: {3,}.*\n)*"
 ENGINEER, OPERATOR = "Ana Engineer", "Omar Operator"
 CHECKLIST = "readiness/Pilot_Launch_Command_Checklist_7Day.md"
-# What a rehearsal fills in, and what it cannot have: a CI, and a drill that stops its staging.
-_POLICY = (
+# What a rehearsal fills in, and what most do without: a CI, and a drill that stops staging.
+NAMED = (
     ('support: ""', f"support: {OPERATOR}"),
     ('technical: ""', f"technical: {ENGINEER}"),
     ('qa: ""', "qa: Quinn Reviewer"),
-    ("ci: true", "ci: false"),
-    ("    drill: 7d", "    #drill: 7d"),
 )
+_WITHOUT = (("ci: true", "ci: false"), ("    drill: 7d", "    #drill: 7d"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +83,13 @@ class Play:
     """
     One scenario on its way.
 
-    `applier` makes AWS what the merged stack files say; `folder` keeps the repository and the events.
+    `applier` makes AWS what the merged stack files say; `folder` keeps the repository and the events. `policy` is what
+    is replaced in the policy, `box` what the lines of the checklist begin with. Staging is `tested` until then.
     """
+
+    policy: ClassVar[tuple[tuple[str, str], ...]] = (*NAMED, *_WITHOUT)
+    box: ClassVar[str] = "- [x]"
+    tested: ClassVar[datetime] = LAUNCH
 
     scenario: Scenario
     seed: int
@@ -132,8 +136,8 @@ class Play:
         network = self.aws.network()
         (self.checkout / CHECKLIST).parent.mkdir()
         for name in ("rollout.yaml", "Pulumi.yaml", "Pulumi.staging.yaml", "Pulumi.prod.yaml", CHECKLIST):
-            data = (self.shipped / name).read_text().replace("- [ ]", "- [x]")
-            for old, new in _POLICY if name == "rollout.yaml" else ():
+            data = (self.shipped / name).read_text().replace("- [ ]", self.box)
+            for old, new in self.policy if name == "rollout.yaml" else ():
                 assert old in data, old
                 data = data.replace(old, new, 1)
             if name == "Pulumi.staging.yaml" and not self.scenario.staging:
@@ -146,7 +150,7 @@ class Play:
         self._git("remote", "add", "origin", str(self.remote))
         self._git("push", "--quiet", "origin", "main")
         self.git = Git(self.remote)
-        self.forge = LocalForge(self.git, actor="pilot", now=lambda: self.now)
+        self.forge = self._forge()
         self.users = {}
         self.sources: dict[str, JsonLines] = {}
         for stack, sessions in SESSIONS_A_DAY.items():
@@ -162,6 +166,9 @@ class Play:
         for stack in SESSIONS_A_DAY:
             self._up(stack)
 
+    def _forge(self) -> LocalForge:
+        return LocalForge(self.git, actor="pilot", now=lambda: self.now)
+
     def _next_look(self) -> datetime:
         """When the next pass is made: soon after something happened, else when the controller said it would look."""
         since_fault = self.now - self._fault_at
@@ -176,8 +183,8 @@ class Play:
     def _advance(self, until: datetime) -> None:
         """Let time pass, with users using what is live."""
         for stack, users in self.users.items():
-            if stack == "staging" and self.apps[stack].percent == 100 and self.now > LAUNCH:
-                continue  # nobody tests staging any more
+            if stack == "staging" and self.apps[stack].percent == 100 and self.now > self.tested:
+                continue
             lines = list(users.between(self.now, until, self.apps[stack]))
             silent = self.scenario.silent and stack == "prod" and self._fault_on()
             if lines and not silent:
@@ -233,6 +240,10 @@ class Play:
         decision = self.last["prod"].decision
         if self.now < READY or decision is None or "run pilot preflight" not in decision.reasons[0]:
             return
+        self._preflight()
+        self.thinking = True
+
+    def _preflight(self) -> Readiness:
         means = preflight.Means(
             reader=self.reader,
             forge=self.forge,
@@ -243,7 +254,7 @@ class Play:
         found = preflight.make(means, stack="prod", now=self.now, by=OPERATOR).found
         said = f"failed: {found.failed[0].title}: {found.failed[0].words}" if found.failed else "passed"
         self._tell(f"{OPERATOR} runs pilot preflight --stack prod: {len(found.items)} checks, {said}")
-        self.thinking = True
+        return found
 
     def _glass(self, declared: Declared) -> BreakGlass:
         service = declared.service
@@ -278,19 +289,19 @@ class Play:
         self._tell(f"{OPERATOR} runs git revert {step.commit.oid[:8]}")
         self._up(stack)
 
-    def _up(self, stack: str) -> None:
+    def _up(self, stack: str, *, refresh: bool = False) -> None:
         tip = self.git.sync()
         project, file = (self.git.read(tip, name) for name in ("Pulumi.yaml", observe.stack_file(stack)))
         assert project is not None
         assert file is not None
-        applied = self.applier.up(stack, project, file)
+        applied = self.applier.up(stack, project, file, refresh=refresh)
         self.aws.settle()
         live = self._live(stack)
         assert isinstance(live, Live), live
         self.apps[stack] = App(live.percent, dict(live.flags))
         done = {op: count for op, count in applied.changes.items() if op != "same"}
         told = ", ".join(f"{op} {count}" for op, count in done.items()) or "no changes"
-        self._tell(f"pulumi up --stack {stack}: {told}; {live.percent} % live")
+        self._tell(f"pulumi up {'--refresh ' if refresh else ''}--stack {stack}: {told}; {live.percent} % live")
 
     # ------------------------------------------------------------ looking
 

@@ -159,3 +159,24 @@ SCENARIOS = (
         end=End(0, 0, _moves(0, 10, 20, 0), says="preflight: rolled back"),
     ),
 )
+
+# What people do on the days of the runbooks, with the transcript that ticks their lines: played when named.
+RUNBOOKS = (
+    Scenario(
+        "launch-day",
+        "the day before, the launch and the first night; the pilot activates more users than the app did",
+        days=0.75,
+        after=timedelta(0),
+        fault=replace(HEALTHY, activated=0.62),
+        staging=True,
+        end=End(20, 20, _moves(0, 10, 20)),
+    ),
+    Scenario(
+        "incident",
+        "a critical legal defect five hours after the launch, the rollback, the report, and what mends it made ready",
+        days=1.3,
+        after=timedelta(hours=5),
+        legal=True,
+        end=End(0, 0, _moves(0, 10, 20, 0), says="cool-down"),
+    ),
+)

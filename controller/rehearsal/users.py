@@ -120,6 +120,7 @@ class Users:
         leave(180, "run", f'"outcome":"{"failed" if failed else "ok"}","packet":"{packet}"')
         if not failed:
             leave(240, "citation_check", f'"outcome":"ok","packet":"{packet}"')
+            leave(300, "output", f'"packet":"{packet}","url":"https://app.ontogra.com/outputs/{packet}"')
             leave(600, "legal_review", f'"severity":"none","packet":"{packet}"')
 
     def report(self, at: datetime, kind: str, **attributes: object) -> None:

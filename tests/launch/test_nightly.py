@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from controller.launch import nightly as daily
 from controller.messages import nightly as text
 from controller.model import KpiStatus, News
 from controller.observe import Reader
+from controller.ports import Ci, CiState
 from controller.sources.events_api import EventsApi
 from tests.facts import NOW, POLICY, ROOT, facts, kpi, past, triggers
 from tests.forge_world import LocalWorld
@@ -135,3 +137,16 @@ def test_the_day_is_told_once_and_nothing_is_written(world: LocalWorld) -> None:
     assert [item.kind for item in heard.said] == [News.DAILY] * 2
     assert heard.said[0].title == "Pilot on Monday 2026-05-11"
     assert dict(world._git._server.refs) == before  # type: ignore[attr-defined]
+
+
+def test_the_jobs_that_the_clock_starts_are_no_part_of_the_ci(world: LocalWorld) -> None:
+    """The nightly summary is written by one of them, which runs still."""
+    reader, forge = world.controller()
+    jobs = {"tests": "green", "daily": "running"}
+
+    def ci(oid: str, *, without: Collection[str] = ()) -> Ci:
+        return Ci(CiState.GREEN, ", ".join(f"{job}: {how}" for job, how in jobs.items() if job not in without))
+
+    forge.ci = ci  # type: ignore[method-assign]
+
+    assert daily._ci(forge, reader.repository.sync(), POLICY.operations) == "tests: green"

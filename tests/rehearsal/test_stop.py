@@ -41,8 +41,8 @@ class Stack:
             f"  pilot:rollout: {{percent: {percent}, exposure: flag, intake: {intake}}}\n"
         ).encode()
 
-    def up(self, *args: Any, **named: Any) -> tuple[Step, ...]:
-        done = self.pulumi.up("staging", self.project, self.file(*args, **named))
+    def up(self, *args: Any, refresh: bool = False, **named: Any) -> tuple[Step, ...]:
+        done = self.pulumi.up("staging", self.project, self.file(*args, **named), refresh=refresh)
         self.cloud.now += timedelta(minutes=5)
         self.cloud.settle()
         return done.steps
@@ -95,6 +95,28 @@ def test_the_real_engine_does_not_undo_a_stop_and_ends_it_by_what_agrees(engine:
 
     engine.pulumi.destroy("staging")
     assert engine.cloud.client("ssm").describe_parameters()["Parameters"] == []
+
+
+def test_what_a_drill_has_taken_down_comes_back_with_a_refresh(engine: Stack) -> None:
+    """By the command that the drill ends with; both engines, one after the other, find the same to do."""
+    in_process = Stack(engine.cloud, InProcess(engine.cloud), engine.project)
+    engine.up(20)
+    engine.kill()
+    BreakGlass(engine.cloud.client, Place("shop", "api", "us-east-1")).end("drill by Ana")
+
+    steps = engine.up(20, refresh=True)
+
+    assert [(step.op, step.type) for step in steps] == [("update", "aws:ecs/service:Service")]
+    assert (engine.told()["percent"], engine.told()["intake"]) == ("0.20", "open")
+    assert engine.up(20) == ()
+    engine.pulumi.destroy("staging")
+
+    in_process.up(20)
+    in_process.kill()
+    BreakGlass(engine.cloud.client, Place("shop", "api", "us-east-1")).end("drill by Ana")
+
+    assert in_process.up(20, refresh=True) == steps
+    assert (in_process.told()["percent"], in_process.told()["intake"]) == ("0.20", "open")
 
 
 def test_a_second_stop_after_one_that_ended_is_heeded_too(stack: Stack) -> None:

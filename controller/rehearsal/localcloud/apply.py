@@ -48,8 +48,8 @@ class Applier(Protocol):
     TransientError where the engine itself did not run to its end.
     """
 
-    def up(self, stack: str, project: bytes, stack_file: bytes) -> Applied:
-        """Make AWS what *stack_file* declares."""
+    def up(self, stack: str, project: bytes, stack_file: bytes, *, refresh: bool = False) -> Applied:
+        """Make AWS what *stack_file* declares; with *refresh* whatever others have changed there, too."""
         ...
 
     def destroy(self, stack: str) -> Applied:

@@ -6,6 +6,7 @@ The engine attaches to our stand-in for the AWS provider. Nothing outside of a t
 
 from __future__ import annotations
 
+import functools
 import json
 import tempfile
 from contextlib import ExitStack
@@ -64,8 +65,9 @@ class Engine:
         """Say what `up` would do; AWS stays as it is."""
         return _applied(self._pulumi.preview(self._pulumi.stack(stack, project, stack_file, create=True)))
 
-    def up(self, stack: str, project: bytes, stack_file: bytes) -> Applied:
-        return _applied(self._pulumi.run(self._pulumi.stack(stack, project, stack_file, create=True).up))
+    def up(self, stack: str, project: bytes, stack_file: bytes, *, refresh: bool = False) -> Applied:
+        handle = self._pulumi.stack(stack, project, stack_file, create=True)
+        return _applied(self._pulumi.run(functools.partial(handle.up, refresh=refresh)))
 
     def destroy(self, stack: str) -> Applied:
         return _applied(self._pulumi.run(self._pulumi.known(stack).destroy))
@@ -117,7 +119,7 @@ def _applied(events: list[automation.EngineEvent]) -> Applied:
             op = str(getattr(metadata.op, "value", metadata.op))
             step = Step(op, *type_and_name(metadata.urn))
             # Of a replacement's three events one is kept. The provider is no resource of ours.
-            hidden = op in ("same", "create-replacement", "delete-replaced")
+            hidden = op in ("same", "refresh", "create-replacement", "delete-replaced")
             if not hidden and not step.type.startswith(PROVIDERS):
                 steps.append(step)
     return Applied(changes, tuple(steps), outputs)

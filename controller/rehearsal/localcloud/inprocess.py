@@ -12,7 +12,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -52,11 +52,14 @@ class InProcess:
         self._program = program(path)
         self._states: dict[str, _State] = {}
 
-    def up(self, stack: str, project: bytes, stack_file: bytes) -> Applied:
+    def up(self, stack: str, project: bytes, stack_file: bytes, *, refresh: bool = False) -> Applied:
         name = parsed("Pulumi.yaml", project)["name"]
         settings = _settings(stack, stack_file)
         aws = self._cloud.aws(settings.get("aws:region"))
-        run = _Run(aws, self._states.setdefault(stack, {}))
+        state = self._states.setdefault(stack, {})
+        if refresh:
+            _refresh(aws, state)
+        run = _Run(aws, state)
         run.component("pulumi:pulumi:Stack", f"{name}-{stack}")
         with running:
             try:
@@ -166,6 +169,18 @@ class _Run(mocks.Mocks):
         self.ops.append(op)
         if op != "same":
             self.steps.append(Step(op, token, name))
+
+
+def _refresh(aws: Aws, state: _State) -> None:
+    """Remember what is live in place of what was applied."""
+    for key, one in list(state.items()):
+        if not one.id or one.id == "local":
+            continue
+        found = kind_of(one.token, aws).read(one.id, one.inputs, one.outputs)
+        if found is None:
+            del state[key]
+        else:
+            state[key] = replace(one, inputs=found[0], outputs=found[1])
 
 
 def _delete(aws: Aws, resource: Resource) -> None:
