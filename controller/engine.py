@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, ExitStack, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -186,15 +186,21 @@ class Workspace:
         for loop in self._loops:
             if loop.is_running() or loop.is_closed():
                 continue
-            loop.set_exception_handler(lambda _loop, _context: None)  # the SDK's stops the loop
-            loop.call_soon(loop.stop)
-            loop.run_forever()  # once round, for a stop that the SDK left behind would end the next run early
-            tasks = asyncio.all_tasks(loop)
-            for task in tasks:
-                task.cancel()
-            loop.run_until_complete(asyncio.wait(tasks) if tasks else asyncio.sleep(0))
-            loop.close()
+            with suppress(RuntimeError, ValueError):  # the SDK closed it at the same moment
+                _emptied(loop)
         self._loops = [loop for loop in self._loops if not loop.is_closed()]
+
+
+def _emptied(loop: asyncio.AbstractEventLoop) -> None:
+    """Close a *loop* that nobody runs, with what is left in it."""
+    loop.set_exception_handler(lambda _loop, _context: None)  # the SDK's stops the loop
+    loop.call_soon(loop.stop)
+    loop.run_forever()  # once round, for a stop that the SDK left behind would end the next run early
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    loop.run_until_complete(asyncio.wait(tasks) if tasks else asyncio.sleep(0))
+    loop.close()
 
 
 @contextmanager
